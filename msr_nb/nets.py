@@ -6,8 +6,9 @@
 __all__ = ['LOG_2PI', 'ACTIVATIONS', 'Gaussian', 'log_density', 'kl', 'activation_layer', 'mlp', 'ParallelLinear',
            'parallel_tail']
 
-# %% ../nbs/25_nets.ipynb #58835a81
+# %% ../nbs/25_nets.ipynb #cffc1517
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -56,7 +57,7 @@ def activation_layer(
         raise ValueError(f'activation must be one of {sorted(ACTIVATIONS)}, got {name!r}')
     return ACTIVATIONS[name]()
 
-# %% ../nbs/25_nets.ipynb #11968efe
+# %% ../nbs/25_nets.ipynb #9168f1d9
 def mlp(
     d_in: int,  # inputs
     d_out: int,  # outputs
@@ -66,7 +67,7 @@ def mlp(
 ) -> nn.Sequential:
     "Multilayer perceptron (..., d_in) -> (..., d_out) with `depth` hidden layers"
     widths = [d_in] + [width] * depth
-    hidden = [layer for i, o in zip(widths[:-1], widths[1:], strict=True)
+    hidden = [layer for i, o in pairwise(widths)
               for layer in (nn.Linear(i, o), activation_layer(activation))]
     return nn.Sequential(*hidden, nn.Linear(widths[-1], d_out))
 

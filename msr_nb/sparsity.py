@@ -87,7 +87,7 @@ class EdgeMultiplier(cooper.multipliers.DenseMultiplier):
         self.weight.relu_()
         if self.restarts: self.weight.mul_(self.weight.grad > 0)
 
-# %% ../nbs/45_sparsity.ipynb #cd054aa2
+# %% ../nbs/45_sparsity.ipynb #89c6ea03
 class SparseELBO(cooper.ConstrainedMinimizationProblem):
     "Minimise -(reconstruction - kl_weight * kl) + price * edges / d_x, subject to budgets of edges"
     def __init__(self,
@@ -124,8 +124,10 @@ class SparseELBO(cooper.ConstrainedMinimizationProblem):
         prices = self.sparsity.prices()
         price = sum(prices[g] * edges[g] for g in edges if prices.get(g))
         loss = self.kl_weight * parts.kl - parts.reconstruction + price / d_x
-        violations = {getattr(self, g): cooper.ConstraintState((edges[g] - beta) / d_x) for g, beta in self.budget.items()}
-        return cooper.CMPState(loss, violations, misc={**parts._asdict(), **{f'edges_{g}': e for g, e in edges.items()}})
+        violations = {getattr(self, g): cooper.ConstraintState((edges[g] - beta) / d_x)
+                      for g, beta in self.budget.items()}
+        misc = parts._asdict() | {f'edges_{g}': e for g, e in edges.items()}
+        return cooper.CMPState(loss, violations, misc=misc)
 
     def optimizer(self,
         primal: torch.optim.Optimizer,  # of the model's parameters

@@ -6,9 +6,8 @@
 __all__ = ['NOISES', 'INIT_POSTERIOR_LOG_VAR', 'ModelConfig', 'ELBO', 'optimal_log_density', 'stack_past', 'MechanismVAE',
            'one_hot_actions']
 
-# %% ../nbs/40_vae.ipynb #73a70d98
-import math
-from dataclasses import asdict, dataclass
+# %% ../nbs/40_vae.ipynb #7f7fc290
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -86,7 +85,7 @@ def stack_past(
     T = z.shape[1]
     return torch.cat([z[:, lags - k:T - k] for k in range(1, lags + 1)], -1).flatten(0, 1)
 
-# %% ../nbs/40_vae.ipynb #07ec9fdd
+# %% ../nbs/40_vae.ipynb #07a69690
 INIT_POSTERIOR_LOG_VAR = -4.
 
 
@@ -122,7 +121,8 @@ class MechanismVAE(nn.Module):
         (n, T, d_z), s = z.shape, self.config.lags
         first = Gaussian(self.first_mean.expand(n, min(s, T), d_z), self.first_log_var.expand(n, min(s, T), d_z))
         if T <= s: return first
-        rest = self.transition(stack_past(z, s) if s else None, None if a is None else a[:, s:].flatten(0, 1), generator)
+        past, action = stack_past(z, s) if s else None, None if a is None else a[:, s:].flatten(0, 1)
+        rest = self.transition(past, action, generator)
         rest = [part.expand(n * (T - s), d_z).reshape(n, T - s, d_z) for part in rest]
         return Gaussian(*(torch.cat(parts, 1) for parts in zip(first, rest, strict=True)))
 
