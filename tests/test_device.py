@@ -375,15 +375,19 @@ def capture(trainer):
     with torch.cuda.stream(stream):
         for _ in range(3): trainer.step()  # makes the optimiser's state and the libraries' work spaces
     torch.cuda.current_stream().wait_stream(stream)
-    for group in trainer.optimizer.primal_optimizers[0].param_groups: group['capturable'] = True
     graph = torch.cuda.CUDAGraph()
     graph.register_generator_state(trainer.generator)
-    trainer.sums = {}  # inside the graph they are the quantities of one step
     with torch.cuda.graph(graph, stream=stream): trainer.step()
-    def replay():
-        graph.replay()
+    return elbo_of(trainer, graph.replay)
+
+
+def elbo_of(trainer, step):
+    "`step`, as a function that returns the ELBO of that step alone"
+    def measured():
+        trainer.sums['elbo'].zero_()
+        step()
         return trainer.sums['elbo'].item()
-    return replay
+    return measured
 
 
 @some_models
@@ -391,11 +395,7 @@ def capture(trainer):
 def test_repeated_steps_learn_and_draw_anew(data, sparsity, options, per_example):
     "What the next test demands of a captured step holds of an ordinary one"
     trainer = one_batch(make_trainer('cpu', data, sparsity, options, per_example))
-    def step():
-        trainer.sums = {}
-        trainer.step()
-        return trainer.sums['elbo'].item()
-    check_replays(trainer, step)
+    check_replays(trainer, elbo_of(trainer, trainer.step))
 
 
 @needs_cuda

@@ -24,7 +24,7 @@ from msr_nb.vae import ModelConfig
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, 'SIGKILL'), reason='needs a system with SIGKILL')
 STEPS, EVERY = 600, 50
-PATIENCE = 60  # seconds
+PATIENCE = 300  # seconds, for a machine that does much else
 
 
 # ---- processes
@@ -163,8 +163,7 @@ def test_killed_again_and_again(start, whole, tmp_path):
     assert_same_end(tmp_path, whole)
     mine, theirs = (pd.read_csv(next(f.glob('*.csv'))).drop(columns='seconds') for f in (tmp_path, whole))
     pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
-    assert {name: (tmp_path / name).read_bytes() for name in left_over} == left_over
-    assert len(list(tmp_path.glob('*.tmp'))) >= len(left_over) + 2  # of those that died while writing
+    assert [p.name for p in tmp_path.glob('*.tmp')] == ['x.tmp']  # its own are cleared away, nothing else is
 
 
 def test_a_finished_run_makes_no_further_step(start, whole):
