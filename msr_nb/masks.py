@@ -11,7 +11,7 @@ import math
 import torch
 from torch import nn
 
-# %% ../nbs/30_masks.ipynb #f38064cf
+# %% ../nbs/30_masks.ipynb #f77749c1
 NOISE_EPS = torch.finfo(torch.float32).eps  # keeps logit(u) within about ±16
 
 
@@ -20,7 +20,7 @@ def binary_concrete(
     u: torch.Tensor,  # float32 uniform noise in [0, 1], broadcasts against `gamma`
     temperature: torch.Tensor | float = 1.,  # τ > 0; small is close to a coin toss
 ) -> torch.Tensor:  # float32 in [0, 1]
-    "Relaxed Bernoulli sample (CLeaR §3.1; Maddison et al. 2017, Jang et al. 2017)"
+    "Relaxed Bernoulli sample (CLeaR, estimation; Maddison et al. 2017, Jang et al. 2017)"
     return torch.sigmoid((gamma.float() + torch.logit(u, eps=NOISE_EPS)) / temperature)
 
 # %% ../nbs/30_masks.ipynb #b261cc85
@@ -30,18 +30,18 @@ def straight_through(
     "Round in the forward pass, pretend not to have rounded in the backward pass"
     return (m > .5).to(m) + (m - m.detach())
 
-# %% ../nbs/30_masks.ipynb #3ce9cb6c
-STRETCH = (-.1, 1.1)  # Louizos et al. 2018, §4
+# %% ../nbs/30_masks.ipynb #8329c41c
+STRETCH = (-.1, 1.1)  # the values of Louizos et al. 2018
 
 
 def hard_concrete(
     m: torch.Tensor,  # relaxed samples in [0, 1]
 ) -> torch.Tensor:  # in [0, 1], with point masses at both ends
-    "Stretch and clip a binary concrete sample (Louizos et al. 2018, eq. 11)"
+    "Stretch and clip a binary concrete sample (Louizos et al. 2018)"
     low, high = STRETCH
     return (m * (high - low) + low).clamp(0, 1)
 
-# %% ../nbs/30_masks.ipynb #be20976a
+# %% ../nbs/30_masks.ipynb #46e702f0
 def check_shape(shape) -> tuple[int, ...]:
     "The mask's shape as a tuple of positive ints"
     shape = tuple(shape)
@@ -51,7 +51,7 @@ def check_shape(shape) -> tuple[int, ...]:
 
 
 class GumbelMask(nn.Module):
-    "A random 0/1 array with learned edge probabilities σ(γ) (CLeaR §3.1)"
+    "A random 0/1 array with learned edge probabilities σ(γ) (CLeaR, estimation)"
     def __init__(self,
         shape,  # shape of the graph, (d_z, d_z) or (d_z, d_a)
         temperature: float = 1.,  # τ > 0; 1 is the authors' choice

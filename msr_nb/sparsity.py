@@ -13,7 +13,7 @@ import torch
 
 from .vae import MechanismVAE
 
-# %% ../nbs/45_sparsity.ipynb #78907614
+# %% ../nbs/45_sparsity.ipynb #e1791fbb
 def check_nonnegative(**values):
     "Each value must be a number of at least zero, or None"
     for name, value in values.items():
@@ -23,7 +23,7 @@ def check_nonnegative(**values):
 
 @dataclass(frozen=True)
 class Penalty:
-    "Price per expected edge (CLeaR §3.1); zero prices are the model without sparsity"
+    "Price per expected edge (CLeaR, estimation); zero prices are the model without sparsity"
     alpha_z: float = 0.  # price of an edge of G^z
     alpha_a: float = 0.  # price of an edge of G^a
 
@@ -37,10 +37,10 @@ class Penalty:
         "No budget: a penalty never constrains"
         return {}
 
-# %% ../nbs/45_sparsity.ipynb #8887088e
+# %% ../nbs/45_sparsity.ipynb #d06196ca
 @dataclass(frozen=True)
 class Constraint:
-    "Budget of expected edges (JMLR §6.1), enforced by a Lagrange multiplier"
+    "Budget of expected edges (JMLR, constrained estimation), enforced by a Lagrange multiplier"
     beta_z: float | None = None  # edges of G^z; None leaves that graph free
     beta_a: float | None = None  # edges of G^a; None leaves that graph free
     warmup: float = .2  # share of the training with the budget at its maximum
@@ -87,9 +87,9 @@ class EdgeMultiplier(cooper.multipliers.DenseMultiplier):
         self.weight.relu_()
         if self.restarts: self.weight.mul_(self.weight.grad > 0)
 
-# %% ../nbs/45_sparsity.ipynb #89c6ea03
+# %% ../nbs/45_sparsity.ipynb #23b64c5f
 class SparseELBO(cooper.ConstrainedMinimizationProblem):
-    "Minimise -(reconstruction - kl_weight * kl) + price * edges / d_x, subject to budgets of edges"
+    "Minimise kl_weight * (kl + price * edges / d_x) - reconstruction, subject to budgets of edges"
     def __init__(self,
         model: MechanismVAE,
         sparsity: Penalty | Constraint,
@@ -123,7 +123,7 @@ class SparseELBO(cooper.ConstrainedMinimizationProblem):
         edges = {g: mask.expected_edges() for g, mask in self.masks.items()}
         prices = self.sparsity.prices()
         price = sum(prices[g] * edges[g] for g in edges if prices.get(g))
-        loss = self.kl_weight * parts.kl - parts.reconstruction + price / d_x
+        loss = self.kl_weight * (parts.kl + price / d_x) - parts.reconstruction
         violations = {getattr(self, g): cooper.ConstraintState((edges[g] - beta) / d_x)
                       for g, beta in self.budget.items()}
         misc = parts._asdict() | {f'edges_{g}': e for g, e in edges.items()}

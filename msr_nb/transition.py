@@ -51,9 +51,9 @@ def check_transition(d_z, d_a, lags, variance):
     if variance not in VARIANCES:
         raise ValueError(f'variance must be one of {VARIANCES}, got {variance!r}')
 
-# %% ../nbs/35_transition.ipynb #cb1ad610
+# %% ../nbs/35_transition.ipynb #27f2479f
 class Transition(nn.Module):
-    "The d_z mechanisms p(z_i | masked past, masked action) and their graphs (CLeaR §2.1, §3.1)"
+    "The d_z mechanisms p(z_i | masked past, masked action) and their graphs (CLeaR, model and estimation)"
     def __init__(self,
         d_z: int,  # latents
         d_a: int = 0,  # actions; 0 where there are none

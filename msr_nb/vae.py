@@ -85,12 +85,12 @@ def stack_past(
     T = z.shape[1]
     return torch.cat([z[:, lags - k:T - k] for k in range(1, lags + 1)], -1).flatten(0, 1)
 
-# %% ../nbs/40_vae.ipynb #07a69690
+# %% ../nbs/40_vae.ipynb #1b9beec3
 INIT_POSTERIOR_LOG_VAR = -4.
 
 
 class MechanismVAE(nn.Module):
-    "Variational autoencoder with a masked causal prior (CLeaR §3)"
+    "Variational autoencoder with a masked causal prior (CLeaR, estimation)"
     def __init__(self,
         config: ModelConfig,  # sizes and choices
     ):
@@ -142,7 +142,7 @@ class MechanismVAE(nn.Module):
         a: torch.Tensor | None = None,  # (n, T, d_a); None where there are no actions
         generator: torch.Generator | None = None,  # noise of the latents and masks
     ) -> ELBO:
-        "Evidence lower bound by one reparameterised sample (CLeaR eq. 9, the authors' scales)"
+        "Evidence lower bound by one reparameterised sample (CLeaR, estimation; the authors' scales)"
         q = self.q_z_given_x(x)
         z = q.sample(generator)
         reconstruction = self.log_p_x_given_z(x, z)
