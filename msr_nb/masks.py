@@ -41,7 +41,7 @@ def hard_concrete(
     low, high = STRETCH
     return (m * (high - low) + low).clamp(0, 1)
 
-# %% ../nbs/30_masks.ipynb #46e702f0
+# %% ../nbs/30_masks.ipynb #1fdfde2f
 def check_shape(shape) -> tuple[int, ...]:
     "The mask's shape as a tuple of positive ints"
     shape = tuple(shape)
@@ -75,7 +75,8 @@ class GumbelMask(nn.Module):
         generator: torch.Generator | None = None,  # noise source on the parameter's device
     ) -> torch.Tensor:  # (n, *shape), or (1, *shape); dtype of the parameter
         "Draw masks"
-        u = torch.rand((1 if n is None else n, *self.shape), generator=generator, device=self.gamma.device)
+        source = {} if generator is None else {'generator': generator}  # naming None would fix n under torch.compile
+        u = torch.rand((1 if n is None else n, *self.shape), device=self.gamma.device, **source)
         m = binary_concrete(self.gamma, u, self.temperature)
         if self.hard: m = straight_through(m)
         if self.hard_concrete: m = hard_concrete(m)

@@ -301,7 +301,7 @@ def test_model_in_either_precision_under_any_noise(monkeypatch, dtype, data, opt
     model = make_model(data, options, per_example).to(dtype)
     x, a = (v if v is None else v.to(dtype) for v in make_data(data))
     drawn = []
-    def extreme(size, device, generator): return drawn.append(size) or torch.full(size, u, device=device)
+    def extreme(size, device, generator=None): return drawn.append(size) or torch.full(size, u, device=device)
     if u is not None: monkeypatch.setattr(torch, 'rand', extreme)
     past = x[:, 0, :3].repeat(1, DATA[data][0]) if DATA[data][0] else None
     p = model.transition(past, None if a is None else a[:, 0])
@@ -312,6 +312,12 @@ def test_model_in_either_precision_under_any_noise(monkeypatch, dtype, data, opt
 
 
 # ---- what a reload must keep
+
+def test_one_compiled_mask_draws_any_number():
+    mask = GumbelMask(SHAPE)
+    compiled = torch.compile(mask, backend='eager', fullgraph=True)
+    assert [tuple(compiled(n).shape) for n in (4, 5, 9)] == [(n, *SHAPE) for n in (4, 5, 9)]
+
 
 def test_frozen_masks_survive_a_reload(tmp_path):
     mask = GumbelMask(SHAPE, temperature=.3).freeze(G)
