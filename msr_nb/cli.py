@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['RESULT', 'SETTINGS', 'NO_SPARSITY', 'SCORES', 'PROBE_SIZE', 'COLUMNS', 'START', 'ARRAYS', 'expectation',
-           'list_datasets', 'is_usable', 'claim_folder', 'edge_budgets', 'score_probe', 'evaluate_fit', 'draw',
-           'published_rows', 'published_label', 'comparison', 'as_text', 'versions', 'fit_and_evaluate', 'announce',
-           'run_length', 'finish', 'start_baseline', 'finish_baseline', 'reproduce', 'read_arrays', 'as_trajectories',
-           'random_split', 'guess_latents', 'own_sparsity', 'fit', 'Parser', 'number', 'add_run_arguments',
-           'make_parser', 'report', 'main']
+           'list_datasets', 'as_json', 'is_usable', 'claim_folder', 'edge_budgets', 'score_probe', 'evaluate_fit',
+           'draw', 'published_rows', 'published_label', 'comparison', 'as_text', 'versions', 'fit_and_evaluate',
+           'announce', 'run_length', 'finish', 'start_baseline', 'finish_baseline', 'reproduce', 'read_arrays',
+           'as_trajectories', 'random_split', 'guess_latents', 'own_sparsity', 'fit', 'Parser', 'number',
+           'add_run_arguments', 'make_parser', 'report', 'main']
 
-# %% ../nbs/70_cli.ipynb #c9f49d2e
+# %% ../nbs/70_cli.ipynb #f36a5ef4
 import argparse
 import json
 import math
@@ -32,7 +32,7 @@ from .estimator import METHODS, MechanismSparsityICA, check_actions, check_obser
 from .graphs import check_graph, consistency_pattern
 from .metrics import Evaluation, align_graph, evaluate, mcc, published
 from .plots import plot_correlation, plot_graphs, plot_history, plot_latents, plot_mask_history, save_figure
-from .training import CHECKPOINT, DivergedError, write_text
+from .training import DivergedError, write_text
 
 # %% ../nbs/70_cli.ipynb #c0098909
 def expectation(
@@ -57,8 +57,11 @@ def list_datasets() -> pd.DataFrame:
                 'graph': kind.graph, 'edges': int(G.sum()), 'expected': expectation(spec.name)}
     return pd.DataFrame([row(spec) for spec in DATASETS.values()]).set_index('data set')
 
-# %% ../nbs/70_cli.ipynb #596ca82b
+# %% ../nbs/70_cli.ipynb #99f0e0b1
 RESULT, SETTINGS = 'result.json', 'run.json'
+
+
+def as_json(value: dict) -> str: return json.dumps(value, indent=1, allow_nan=False) + '\n'
 
 
 def is_usable(
@@ -66,10 +69,9 @@ def is_usable(
     settings: dict,  # of the run that wants it
 ) -> bool:
     "Is the folder free, or does it hold this very run, interrupted?"
-    if (folder / RESULT).exists(): return False
-    signed = folder / SETTINGS
-    if not signed.exists(): return not (folder / CHECKPOINT).exists()
-    return json.loads(signed.read_text(encoding='utf-8')) == settings
+    if not folder.exists() or {p.name for p in folder.iterdir()} <= {SETTINGS}: return True
+    if (folder / RESULT).exists() or not (folder / SETTINGS).exists(): return False
+    return (folder / SETTINGS).read_text(encoding='utf-8') == as_json(settings)
 
 
 def claim_folder(
@@ -83,8 +85,8 @@ def claim_folder(
     numbered = (Path('runs') / (name if i == 1 else f'{name}-{i}') for i in range(1, 10_000))
     folder = next(f for f in numbered if is_usable(f, settings)) if out is None else Path(out)
     if not is_usable(folder, settings):
-        raise ValueError(f'--out {out} already holds another run; choose a folder that does not')
-    write_text(folder / SETTINGS, json.dumps(settings, indent=1) + '\n')
+        raise ValueError(f'--out {out} already holds another run or other files; choose a new folder')
+    write_text(folder / SETTINGS, as_json(settings))
     return folder
 
 # %% ../nbs/70_cli.ipynb #090b0132
@@ -204,7 +206,7 @@ def fit_and_evaluate(
                'valid_elbo': estimator.elbo(data.valid.x, data.valid.a)}
     return estimator, scores
 
-# %% ../nbs/70_cli.ipynb #cf704c5c
+# %% ../nbs/70_cli.ipynb #236fa582
 def announce(show: bool, line: str):
     "One line on standard error, beside the progress bars"
     if show: print(line, file=sys.stderr)
@@ -231,7 +233,7 @@ def finish(
     draw(folder, estimator, data)
     result |= {'total_seconds': round(time.perf_counter() - start, 1), 'torch_threads': torch.get_num_threads(),
                'command': shlex.join(['msr_nb', *sys.argv[1:]]), 'versions': versions()}
-    write_text(folder / RESULT, json.dumps(result, indent=1, allow_nan=False) + '\n')
+    write_text(folder / RESULT, as_json(result))
     return folder, result
 
 # %% ../nbs/70_cli.ipynb #27d179f9
@@ -297,7 +299,7 @@ def reproduce(
               'generate_seconds': generated}
     return finish(folder, estimator, data.test, result, start)
 
-# %% ../nbs/70_cli.ipynb #93d51f6b
+# %% ../nbs/70_cli.ipynb #78ee1ae3
 ARRAYS = ('x', 'a', 'z', 'Gz', 'Ga')
 
 
@@ -308,7 +310,8 @@ def read_arrays(
     if not Path(path).is_file(): raise ValueError(f'DATA must be an .npz file, {path} does not exist')
     try:
         with np.load(path, allow_pickle=False) as file: arrays = dict(file)
-    except (OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        if not all(isinstance(v, np.ndarray) for v in arrays.values()): raise ValueError('it holds something else')
+    except (OSError, EOFError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f'DATA must be an .npz file of plain numbers, {path} is not ({error})') from None
     if set(arrays) - set(ARRAYS) or 'x' not in arrays:
         raise ValueError(f'{path} must hold x and may hold a, z, Gz, Ga; got {sorted(arrays)}')
@@ -446,7 +449,7 @@ def make_parser() -> Parser:
         for graph in 'za': p.add_argument(f'--{name}-{graph}', type=number(float, 0), help=f'{what} in G^{graph}')
     return parser
 
-# %% ../nbs/70_cli.ipynb #461d149b
+# %% ../nbs/70_cli.ipynb #08cd856e
 def report(
     folder: Path,
     result: dict,  # what result.json holds
@@ -463,11 +466,11 @@ def main(
     "Entry point of `msr_nb`"
     options = vars(make_parser().parse_args(argv))
     command = options.pop('command')
-    torch.set_num_threads(options.pop('threads', 1))
     try:
+        torch.set_num_threads(options.pop('threads', 1))
         if command == 'list': print(list_datasets().to_string())
         else: report(*{'reproduce': reproduce, 'fit': fit}[command](**options))
-    except (ValueError, OSError, DivergedError) as error:
+    except (ValueError, OSError, MemoryError, DivergedError) as error:
         print(f'msr_nb: {" ".join(str(error).split())}', file=sys.stderr)
         return 1 if isinstance(error, DivergedError) else 2
     except KeyboardInterrupt:

@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = ['PRICE_Z', 'PRICE_A', 'METHODS', 'OPEN_SHARE', 'SCALES', 'check_numbers', 'check_observations', 'check_actions',
            'unit_scale', 'choose_sparsity', 'part_of', 'open_all', 'presses_on_actions', 'train_aligned', 'train',
-           'join_stages', 'configurations', 'build', 'MechanismSparsityICA', 'save_estimator', 'load_estimator']
+           'join_stages', 'plain', 'configurations', 'build', 'MechanismSparsityICA', 'save_estimator',
+           'load_estimator']
 
-# %% ../nbs/65_estimator.ipynb #d4b287f9
+# %% ../nbs/65_estimator.ipynb #c5caf72c
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -26,7 +28,7 @@ from .sparsity import Constraint, Penalty
 from .training import TrainConfig, Trainer, encode, load_tensors, mean_elbo, run, save_tensors, write_text
 from .vae import MechanismVAE, ModelConfig, one_hot_actions
 
-# %% ../nbs/65_estimator.ipynb #9ae9d7d3
+# %% ../nbs/65_estimator.ipynb #59f9f735
 def check_numbers(
     value,  # array-like or torch tensor
     name: str,  # what to call it in the message
@@ -47,13 +49,14 @@ def check_observations(
     "Observations as sequences, one frame long if x is 2-D"
     x = check_numbers(x, name)
     if x.ndim not in (2, 3): raise ValueError(f'{name} must have shape (n, d_x) or (n, T, d_x), got {x.shape}')
-    return np.asarray(x if x.ndim == 3 else x[:, None], dtype=np.float32)
+    return check_numbers(np.asarray(x if x.ndim == 3 else x[:, None], dtype=np.float32), name)  # float32 may overflow
 
-# %% ../nbs/65_estimator.ipynb #1408c8a0
+# %% ../nbs/65_estimator.ipynb #861663b5
 def check_actions(
     a,  # (n, T, d_a) or (n, d_a); or integer labels (n, T) or (n,)
     x: np.ndarray,  # (n, T, d_x), already checked
     flat: bool,  # did x come without a time axis?
+    labels: int | None = None,  # number of interventions that labels name; None: as many as occur
 ) -> np.ndarray:  # (n, T, d_a) float32
     "Actions that fit the observations"
     a, (n, T, _) = check_numbers(a, 'a'), x.shape
@@ -61,7 +64,7 @@ def check_actions(
     if a.shape[:2] != (n, T):
         raise ValueError(f'a must match x in n and T, got {a.shape} for n={n} and T={T}')
     if a.ndim == 2 and a.dtype.kind in 'iu':
-        return one_hot_actions(torch.from_numpy(a.astype(np.int64)), int(a.max()) + 1).numpy()
+        return one_hot_actions(torch.from_numpy(a.astype(np.int64)), labels or int(a.max()) + 1).numpy()
     if a.ndim != 3:
         raise ValueError('a must have shape (n, T, d_a), or be integer labels of shape (n, T), '
                          f'got {a.shape} of {a.dtype}')
@@ -77,8 +80,8 @@ def unit_scale(
     plain = ((flat == 0) | (flat == 1)).all(0) | (scale <= 1e-6 * np.abs(flat).max(0))
     return np.where(plain, 1., scale).astype(np.float32)
 
-# %% ../nbs/65_estimator.ipynb #48600429
-PRICE_Z, PRICE_A = .5, 4.  # of an edge, where nobody says
+# %% ../nbs/65_estimator.ipynb #ee4a58e8
+PRICE_Z, PRICE_A = .1, 4.  # of an edge, where nobody says
 
 
 def choose_sparsity(
@@ -172,15 +175,25 @@ def join_stages(
     masks = {g: torch.stack([p for t in stages for p in t.mask_history[g]]).numpy() for g in stages[0].mask_history}
     return pd.DataFrame(rows), masks
 
-# %% ../nbs/65_estimator.ipynb #d5919020
+# %% ../nbs/65_estimator.ipynb #69f47530
+def plain(
+    value,  # of a parameter; NumPy's numbers count as numbers
+):
+    "A number as Python's own, so that it can be written as JSON; anything else as it is"
+    if isinstance(value, dict): return {k: plain(v) for k, v in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
+
+# %% ../nbs/65_estimator.ipynb #a3a75d6a
 def configurations(
     estimator,  # a MechanismSparsityICA
     x: np.ndarray,  # (n, T, d_x), already checked
     a: np.ndarray | None,  # (n, T, d_a), already checked
 ) -> tuple[ModelConfig, TrainConfig, Penalty | Constraint]:
     "What to build, how to train it and how to make it sparse, for these data"
-    e, (_, T, d_x) = estimator, x.shape
-    d_z, lags = check_size(e.n_latents, 'n_latents'), e.lags
+    e, (_, T, d_x) = SimpleNamespace(**plain(estimator.get_params())), x.shape
+    d_z, lags, seed = check_size(e.n_latents, 'n_latents'), e.lags, check_size(e.seed, 'seed', at_least=0)
+    if seed >= 2**63: raise ValueError(f'seed must be less than 2**63, got {seed}')
+    if (x == x[:1, :1]).all(): raise ValueError('x must vary, got the same values everywhere')
     if e.method not in METHODS: raise ValueError(f'method must be one of {METHODS}, got {e.method!r}')
     if d_z > d_x: raise ValueError(f'n_latents must be at most the {d_x} observed dimensions, got {d_z}')
     if lags is None: lags = 1 if T > 1 else 0
@@ -193,7 +206,7 @@ def configurations(
         asked = [name for name in (f'beta_{graph}', f'alpha_{graph}') if getattr(e, name)]
         if asked and not exists: raise ValueError(f'{asked[0]} needs {wanted}')
     model = ModelConfig(d_x, d_z, 0 if a is None else a.shape[-1], lags, **(e.model_options or {}))
-    training = TrainConfig(steps=e.steps, minutes=e.minutes, seed=e.seed, **(e.train_options or {}))
+    training = TrainConfig(steps=e.steps, minutes=e.minutes, seed=seed, **(e.train_options or {}))
     return model, training, choose_sparsity(e.beta_z, e.beta_a, e.alpha_z, e.alpha_a)
 
 
@@ -208,7 +221,7 @@ def build(
         model = MechanismVAE(config)
     return model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
 
-# %% ../nbs/65_estimator.ipynb #ebcf8199
+# %% ../nbs/65_estimator.ipynb #6ca1c7fc
 class MechanismSparsityICA(BaseEstimator):
     "Nonlinear ICA by mechanism sparsity (Lachapelle et al. 2022)"
     def __init__(self,
@@ -246,7 +259,7 @@ class MechanismSparsityICA(BaseEstimator):
         self.n_features_in_, self.d_a_ = x.shape[-1], model.d_a
         self.x_mean_, self.x_scale_ = x.mean((0, 1), dtype=np.float64).astype(np.float32), unit_scale(x)
         self.a_scale_ = None if a is None else unit_scale(a)
-        self.model_ = build(model, self.seed, self.device)
+        self.model_ = build(model, training.seed, self.device)
         self.history_, self.mask_history_ = train(
             self.model_, *self._scaled(x, a), sparsity, training, self.method, self.folder,
             probe=probe and (lambda model: probe(self)), show=self.progress)
@@ -316,19 +329,19 @@ class MechanismSparsityICA(BaseEstimator):
         flat, x = np.ndim(x) == 2, check_observations(x)
         if x.shape[-1] != self.n_features_in_:
             raise ValueError(f'x must have the {self.n_features_in_} features of the fit, got {x.shape[-1]}')
-        return x, None if a is None else check_actions(a, x, flat), flat
+        return x, None if a is None else check_actions(a, x, flat, self.d_a_), flat
 
     def _scaled(self, x, a=None):
         x = torch.from_numpy((x - self.x_mean_) / self.x_scale_)
         return x, None if a is None else torch.from_numpy(a / self.a_scale_)
 
-# %% ../nbs/65_estimator.ipynb #f6c2c08e
+# %% ../nbs/65_estimator.ipynb #c72497ac
 SCALES = ('x_mean_', 'x_scale_', 'a_scale_')
 
 
 def save_estimator(estimator, folder: Path):
     "Write `estimator.safetensors` and its description `estimator.json`"
-    params = {k: str(v) if isinstance(v, Path) else v for k, v in estimator.get_params().items()}
+    params = {k: str(v) if isinstance(v, Path | torch.device) else v for k, v in plain(estimator.get_params()).items()}
     history = estimator.history_.astype(object)
     meta = {'params': params, 'model_config': asdict(estimator.model_.config),
             'n_features_in_': estimator.n_features_in_, 'd_a_': estimator.d_a_,

@@ -21,12 +21,14 @@ from scipy.stats import rankdata
 
 from .graphs import as_array, check_graph, consistency_pattern
 
-# %% ../nbs/55_metrics.ipynb #6f3de054
+# %% ../nbs/55_metrics.ipynb #b1d46c4b
 def as_floats(
     x,  # list, array or torch tensor, on any device, of any number type
 ) -> np.ndarray:  # float64
     "`x` as a NumPy array in double precision"
-    return np.asarray(x.detach().cpu().double() if hasattr(x, 'detach') else x, dtype=np.float64)
+    x = np.asarray(x.detach().cpu().double() if hasattr(x, 'detach') else x)
+    if x.dtype.kind not in 'biuf': raise ValueError(f'arrays must hold real numbers, got dtype {x.dtype}')
+    return x.astype(np.float64)
 
 
 def as_latents(

@@ -8,7 +8,7 @@ __all__ = ['DIVERGED_BELOW', 'CHECKPOINT', 'ADVICE', 'TrainConfig', 'ramp', 'cos
            'show_row', 'continue_from', 'remove_unfinished', 'stop_diverged', 'run', 'call_probe', 'open_board',
            'encode', 'mean_elbo']
 
-# %% ../nbs/50_training.ipynb #965cbbc5
+# %% ../nbs/50_training.ipynb #41188459
 import json
 import math
 import os
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
@@ -67,7 +67,7 @@ def cosine(progress: float, warmup: float) -> float:
     done = max(progress - warmup, 0.) / (1 - warmup)
     return ramp(progress, warmup) * .5 * (1 + math.cos(math.pi * min(done, 1.)))
 
-# %% ../nbs/50_training.ipynb #2ee28729
+# %% ../nbs/50_training.ipynb #c068a155
 def save_tensors(
     path: Path,  # where the file will be
     tensors: dict[str, torch.Tensor],
@@ -98,8 +98,11 @@ def load_tensors(
     device: torch.device | str = 'cpu',
 ) -> tuple[dict[str, torch.Tensor], dict]:
     "Read what `save_tensors` wrote"
-    with safe_open(path, 'pt') as f: meta = json.loads(f.metadata()['json'])
-    return load_file(path, device=str(device)), meta
+    try:
+        with safe_open(path, 'pt') as f: meta = json.loads(f.metadata()['json'])
+        return load_file(path, device=str(device)), meta
+    except (SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise ValueError(f'{path} is not a file of this package: {error}') from None
 
 # %% ../nbs/50_training.ipynb #dccd16b4
 def fingerprint(
