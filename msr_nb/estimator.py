@@ -8,7 +8,7 @@ __all__ = ['PRICE_Z', 'PRICE_A', 'METHODS', 'OPEN_SHARE', 'SCALES', 'check_numbe
            'join_stages', 'plain', 'configurations', 'build', 'MechanismSparsityICA', 'save_estimator',
            'load_estimator']
 
-# %% ../nbs/65_estimator.ipynb #c5caf72c
+# %% ../nbs/65_estimator.ipynb #af87ed5c
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -22,19 +22,29 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from .alignment import align
-from .graphs import check_size
+from .graphs import as_array, check_size
 from .metrics import mcc
 from .sparsity import Constraint, Penalty
-from .training import TrainConfig, Trainer, encode, load_tensors, mean_elbo, run, save_tensors, write_text
+from msr_nb.training import (
+    TrainConfig,
+    Trainer,
+    encode,
+    load_tensors,
+    mean_elbo,
+    run,
+    save_tensors,
+    with_prefix,
+    write_text,
+)
 from .vae import MechanismVAE, ModelConfig, one_hot_actions
 
-# %% ../nbs/65_estimator.ipynb #59f9f735
+# %% ../nbs/65_estimator.ipynb #3122c25f
 def check_numbers(
     value,  # array-like or torch tensor
     name: str,  # what to call it in the message
 ) -> np.ndarray:
     "`value` as a non-empty array of finite numbers, whatever its rank"
-    value = np.asarray(value.detach().cpu() if hasattr(value, 'detach') else value)
+    value = as_array(value)
     if value.dtype.kind not in 'biuf': raise ValueError(f'{name} must hold real numbers, got dtype {value.dtype}')
     if not value.size: raise ValueError(f'{name} must not be empty, got shape {value.shape}')
     bad = np.count_nonzero(~np.isfinite(value))
@@ -335,7 +345,7 @@ class MechanismSparsityICA(BaseEstimator):
         x = torch.from_numpy((x - self.x_mean_) / self.x_scale_)
         return x, None if a is None else torch.from_numpy(a / self.a_scale_)
 
-# %% ../nbs/65_estimator.ipynb #c72497ac
+# %% ../nbs/65_estimator.ipynb #ce8106ea
 SCALES = ('x_mean_', 'x_scale_', 'a_scale_')
 
 
@@ -358,12 +368,11 @@ def load_estimator(cls, folder: Path, device: str | None):
     path = folder / 'estimator.safetensors'
     if not path.exists(): raise ValueError(f'folder must hold a saved estimator, but {path} does not exist')
     tensors, meta = load_tensors(path)
-    part = lambda prefix: {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     estimator = cls(**meta['params'])
     estimator.n_features_in_, estimator.d_a_ = meta['n_features_in_'], meta['d_a_']
     for k in SCALES: setattr(estimator, k, tensors[k].numpy() if k in tensors else None)
     estimator.model_ = build(ModelConfig(**meta['model_config']), estimator.seed, device).eval()
-    estimator.model_.load_state_dict(part('model.'))
+    estimator.model_.load_state_dict(with_prefix(tensors, 'model.'))
     estimator.history_ = pd.DataFrame(meta['history'])
-    estimator.mask_history_ = {g: v.numpy() for g, v in part('mask_history.').items()}
+    estimator.mask_history_ = {g: v.numpy() for g, v in with_prefix(tensors, 'mask_history.').items()}
     return estimator

@@ -104,7 +104,7 @@ class EdgeMultiplier(cooper.multipliers.DenseMultiplier):
         self.weight.relu_()
         if self.restarts: self.weight.mul_(self.weight.grad > 0)
 
-# %% ../nbs/45_sparsity.ipynb #c4832565
+# %% ../nbs/45_sparsity.ipynb #9a774881
 class SparseELBO(cooper.ConstrainedMinimizationProblem):
     "Minimise kl_weight * kl - reconstruction + price_weight * price * edges / d_x, subject to budgets of edges"
     def __init__(self,
@@ -122,6 +122,10 @@ class SparseELBO(cooper.ConstrainedMinimizationProblem):
         for g in self.budget:
             multiplier = EdgeMultiplier(sparsity.dual_restarts, device)
             setattr(self, g, cooper.Constraint(cooper.ConstraintType.INEQUALITY, multiplier=multiplier))
+
+    def duals(self) -> dict[str, torch.Tensor]:
+        "The multiplier of each constrained graph, shape (1,)"
+        return {g: getattr(self, g).multiplier.weight for g in self.budget}
 
     def set_progress(self,
         progress: float,  # share of the training that is done
