@@ -228,7 +228,7 @@ def test_the_same_command_again_after_a_kill(start, tmp_path):
         assert finish(start(command, out)) == 0 == uninterrupted.wait(PATIENCE)
     same = ('dataset', 'seed', 'n', 'beta_z', 'mcc', 'r', 'r_con', 'shd', 'edges', 'steps', 'valid_elbo', 'published')
     mine, theirs = (json.loads((f / 'result.json').read_text(encoding='utf-8')) for f in (out, whole))
-    assert {k: mine[k] for k in same} == {k: theirs[k] for k in same} and mine['steps'] == 85  # of 100, the rest being for the latents
+    assert {k: mine[k] for k in same} == {k: theirs[k] for k in same} and mine['steps'] == 85  # of 100
     histories = [pd.read_csv(f / 'history.csv').drop(columns='seconds') for f in (out, whole)]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
     assert_same_end(out, whole)
