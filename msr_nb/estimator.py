@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['PRICE_Z', 'PRICE_A', 'METHODS', 'SHARES', 'STEPS_TO_LATENTS', 'SCALES', 'check_numbers', 'check_observations',
-           'check_actions', 'unit_scale', 'choose_sparsity', 'part_of', 'open_all', 'train_aligned', 'train',
-           'join_stages', 'plain', 'configurations', 'build', 'MechanismSparsityICA', 'save_estimator',
-           'load_estimator']
+           'check_actions', 'unit_scale', 'choose_sparsity', 'open_all', 'train_aligned', 'train', 'join_stages',
+           'plain', 'configurations', 'build', 'MechanismSparsityICA', 'save_estimator', 'load_estimator']
 
-# %% ../nbs/65_estimator.ipynb #af87ed5c
+# %% ../nbs/65_estimator.ipynb #874fca2f
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -31,8 +30,10 @@ from msr_nb.training import (
     encode,
     load_tensors,
     mean_elbo,
+    part_of,
     run,
     save_tensors,
+    seeded,
     with_prefix,
     write_text,
 )
@@ -106,21 +107,12 @@ def choose_sparsity(
     if budget: return Constraint(beta_z, beta_a)
     return Penalty(alpha_z or 0., alpha_a or 0.) if price else Penalty(PRICE_Z, PRICE_A)
 
-# %% ../nbs/65_estimator.ipynb #c84a151f
+# %% ../nbs/65_estimator.ipynb #040017d8
 METHODS = ('aligned', 'paper')
 SHARES = {  # of the steps or minutes: with every edge open, of fits to the latents alone, and with a sparse graph
     'actions': {'open': .45, 'latents': .06, 'sparse': .45},
     'past': {'open': .75, 'latents': .12, 'sparse': .1}}
 STEPS_TO_LATENTS = 2.5  # steps of such a fit in the time of one of training, with batches four times as large
-
-
-def part_of(
-    config: TrainConfig,
-    share: float,  # of the steps and of the minutes
-) -> TrainConfig:
-    "The same training, shorter"
-    steps = None if config.steps is None else max(round(share * config.steps), 1)
-    return replace(config, steps=steps, minutes=config.minutes and share * config.minutes)
 
 
 def open_all(
@@ -194,7 +186,7 @@ def plain(
     if isinstance(value, dict): return {k: plain(v) for k, v in value.items()}
     return value.item() if isinstance(value, np.generic) else value
 
-# %% ../nbs/65_estimator.ipynb #a3a75d6a
+# %% ../nbs/65_estimator.ipynb #47d3dade
 def configurations(
     estimator,  # a MechanismSparsityICA
     x: np.ndarray,  # (n, T, d_x), already checked
@@ -227,9 +219,7 @@ def build(
     device: str | None,  # None: 'cuda' where there is one, else 'cpu'
 ) -> MechanismVAE:
     "A new model with reproducible weights, leaving the global generator as it was"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = MechanismVAE(config)
+    with seeded(seed): model = MechanismVAE(config)
     return model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
 
 # %% ../nbs/65_estimator.ipynb #9d49c5f3
