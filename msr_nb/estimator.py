@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['PRICE_Z', 'PRICE_A', 'METHODS', 'SHARES', 'STEPS_TO_LATENTS', 'SCALES', 'check_numbers', 'check_observations',
-           'check_actions', 'unit_scale', 'choose_sparsity', 'open_all', 'train_aligned', 'train', 'join_stages',
-           'plain', 'configurations', 'build', 'MechanismSparsityICA', 'save_estimator', 'load_estimator']
+           'check_actions', 'unit_scale', 'choose_sparsity', 'open_all', 'Stages', 'train_aligned', 'train',
+           'join_stages', 'plain', 'configurations', 'build', 'MechanismSparsityICA', 'save_estimator',
+           'load_estimator']
 
 # %% ../nbs/65_estimator.ipynb #874fca2f
 import json
@@ -107,11 +108,11 @@ def choose_sparsity(
     if budget: return Constraint(beta_z, beta_a)
     return Penalty(alpha_z or 0., alpha_a or 0.) if price else Penalty(PRICE_Z, PRICE_A)
 
-# %% ../nbs/65_estimator.ipynb #040017d8
+# %% ../nbs/65_estimator.ipynb #21652af7
 METHODS = ('aligned', 'paper')
-SHARES = {  # of the steps or minutes: with every edge open, of fits to the latents alone, and with a sparse graph
-    'actions': {'open': .45, 'latents': .06, 'sparse': .45},
-    'past': {'open': .75, 'latents': .12, 'sparse': .1}}
+SHARES = {  # of the steps or minutes
+    'actions': {'open': .45, 'align': .06, 'sparse': .45},
+    'past': {'open': .28, 'align': .1, 'sparse': .33, 'align again': .18, 'settle': .03}}
 STEPS_TO_LATENTS = 2.5  # steps of such a fit in the time of one of training, with batches four times as large
 
 
@@ -121,32 +122,58 @@ def open_all(
     "Freeze every mask with all its edges"
     for mask in model.transition.graphs().values(): mask.freeze(torch.ones(mask.shape))
 
-# %% ../nbs/65_estimator.ipynb #ace35d76
+# %% ../nbs/65_estimator.ipynb #3a7d06f8
+class Stages:
+    "Runs of training on one model, one after another, each with a share of the whole"
+    def __init__(self,
+        model: MechanismVAE,
+        data: tuple,  # x (n, T, d_x), and a (n, T, d_a) or None
+        config: TrainConfig,  # of the whole
+        folder: Path | None,  # of the checkpoints
+        **run_options,  # `probe`, `show`
+    ):
+        self.model, self.data, self.config, self.folder, self.run_options = model, data, config, folder, run_options
+        self.trainers = []
+
+    def run(self,
+        name: str,  # of its folder
+        share: float,  # of the whole
+        sparsity: Penalty | Constraint,
+        **changes,  # of the config
+    ):
+        "Train for a while"
+        trainer = Trainer(self.model, *self.data, sparsity, replace(part_of(self.config, share), **changes))
+        run(trainer, self.folder and Path(self.folder) / name, **self.run_options)
+        self.trainers.append(trainer)
+
+    def align(self,
+        share: float,  # of the whole, for the regression
+        budgets: dict[str, float],  # edges by graph
+    ):
+        "Turn the latents"
+        config = part_of(self.config, share)
+        steps = config.steps and round(STEPS_TO_LATENTS * config.steps)
+        config = replace(config, steps=steps, batch_size=4 * config.batch_size)
+        align(self.model, *self.data, budgets, config, self.run_options.get('show', True))
+
+
 def train_aligned(
-    model: MechanismVAE,
-    x: torch.Tensor,  # (n, T, d_x)
-    a: torch.Tensor | None,  # (n, T, d_a)
+    stages: Stages,  # none run yet
     sparsity: Penalty | Constraint,
-    config: TrainConfig,
-    folder: Path | None,  # of the checkpoints
-    **run_options,  # `probe`, `show`
-) -> list[Trainer]:  # one a stage, each with its history
-    "Train with all edges open, align, then train with a sparse graph; with a past, mechanisms only"
-    past = model.config.lags > 0
-    shares = SHARES['past' if past else 'actions']
-    def stage(name, sparsity, share):
-        trainer = Trainer(model, x, a, sparsity, part_of(config, share))
-        run(trainer, folder and Path(folder) / name, **run_options)
-        return trainer
-    latents = part_of(config, shares['latents'])
-    steps = latents.steps and round(STEPS_TO_LATENTS * latents.steps)
-    latents = replace(latents, steps=steps, batch_size=4 * latents.batch_size)
+):
+    "Train with all edges open, align, and train with a sparse graph; with a past, align again and settle"
+    model, past = stages.model, stages.model.config.lags > 0
+    share = SHARES['past' if past else 'actions']
     open_all(model)
-    first = stage('open', Penalty(), shares['open'])
-    align(model, x, a, sparsity.budgets(), latents, run_options.get('show', True))
+    stages.run('open', share['open'], Penalty())
+    stages.align(share['align'], sparsity.budgets())
     if isinstance(sparsity, Constraint): sparsity = replace(sparsity, warmup=0., until=.05)
-    for network in (model.encoder, model.decoder): network.requires_grad_(not past)
-    return [first, stage('', sparsity, shares['sparse'])]
+    if not past: return stages.run('', share['sparse'], sparsity)
+    stages.run('sparse', share['sparse'], sparsity, lr=stages.config.lr / 4, kl_warmup=0.)
+    edges = {name: mask.expected_edges().item() for name, mask in model.transition.graphs().items()}
+    stages.align(share['align again'], edges)
+    for network in (model.encoder, model.decoder): network.requires_grad_(False)
+    stages.run('', share['settle'], sparsity)
 
 
 def train(
@@ -160,11 +187,11 @@ def train(
     **run_options,  # `probe`, `show`
 ) -> tuple[pd.DataFrame, dict]:  # history; edge probabilities at each log, by graph
     "Train by the method of choice; without pressure on the edges, all of them stay open"
+    stages = Stages(model, (x, a), config, folder, **run_options)
     if sparsity == Penalty(): open_all(model)
-    elif method == 'aligned': return join_stages(train_aligned(model, x, a, sparsity, config, folder, **run_options))
-    trainer = Trainer(model, x, a, sparsity, config)
-    run(trainer, folder, **run_options)
-    return join_stages([trainer])
+    if method == 'aligned' and sparsity != Penalty(): train_aligned(stages, sparsity)
+    else: stages.run('', 1., sparsity)
+    return join_stages(stages.trainers)
 
 
 def join_stages(
