@@ -75,7 +75,7 @@ def fit_candidates(
         found.append(Candidate(share, seed, edges, estimator.elbo(valid.x, valid.a), estimator.transform(valid.x)))
     return found
 
-# %% ../nbs/67_selection.ipynb #70320ef1
+# %% ../nbs/67_selection.ipynb #d56647f1
 def score_candidates(
     candidates: list[Candidate],
     z: np.ndarray | None = None,  # (n, T, d_z) true latents of the validation data, where they are known
@@ -91,7 +91,7 @@ def score_candidates(
     return table
 
 
-TOLERANCE = .01  # of UDR: what a few seeds cannot tell apart
+TOLERANCE = .005  # of UDR: what a few seeds cannot tell apart
 
 
 def pick_share(
