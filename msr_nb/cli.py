@@ -11,7 +11,7 @@ __all__ = ['RESULT', 'SETTINGS', 'NO_SPARSITY', 'SCORES', 'PROBE_SIZE', 'COLUMNS
            'guess_latents', 'own_sparsity', 'fit', 'read_splits', 'select', 'report_selection', 'Parser', 'number',
            'add_run_arguments', 'make_parser', 'report', 'main']
 
-# %% ../nbs/70_cli.ipynb #62fe4dcf
+# %% ../nbs/70_cli.ipynb #f25575a7
 import argparse
 import ast
 import json
@@ -31,7 +31,14 @@ import pandas as pd
 import torch
 
 from .datasets import DATASETS, KINDS, PROTOCOLS, Splits, Trajectories, broken_assumptions, generate
-from .estimator import METHODS, MechanismSparsityICA, check_actions, check_observations, unit_scale
+from msr_nb.estimator import (
+    METHODS,
+    MechanismSparsityICA,
+    check_actions,
+    check_observations,
+    count_edges,
+    unit_scale,
+)
 from .graphs import check_graph, consistency_pattern
 from .metrics import Evaluation, align_graph, evaluate, mcc, published
 from .plots import plot_correlation, plot_graphs, plot_history, plot_latents, plot_mask_history, save_figure
@@ -187,7 +194,7 @@ def as_text(
     cells = {c: [('' if pd.isna(v) else f'{v:.{digits.get(c, 3)}f}') for v in table[c]] for c in table}
     return pd.DataFrame(cells, index=table.index).to_string()
 
-# %% ../nbs/70_cli.ipynb #d4d6422e
+# %% ../nbs/70_cli.ipynb #089d9c09
 def versions() -> dict:
     "What the numbers depend on besides the command"
     packages = ('msr_nb', 'torch', 'numpy', 'cooper-optim')
@@ -205,9 +212,8 @@ def fit_and_evaluate(
     estimator = MechanismSparsityICA(folder=folder, **params).fit(data.train.x, data.train.a, probe)
     nothing = dict.fromkeys(Evaluation.__dataclass_fields__)
     scores = nothing if data.test.z is None else evaluate_fit(estimator, data.test).to_dict()
-    edges = sum(int(G.sum()) for G in (estimator.Gz_, estimator.Ga_) if G is not None)
-    history = estimator.history_
-    scores |= {'edges': edges, 'seconds': round(time.perf_counter() - start, 1), 'steps': int(history.step.iloc[-1]),
+    scores |= {'edges': count_edges(estimator), 'seconds': round(time.perf_counter() - start, 1),
+               'steps': int(estimator.history_.step.iloc[-1]),
                'valid_elbo': estimator.elbo(data.valid.x, data.valid.a)}
     return estimator, scores
 
@@ -437,7 +443,7 @@ def fit(
               **scores, 'no_sparsity': None, 'published': None}
     return finish(folder, estimator, splits.test, result, start)
 
-# %% ../nbs/70_cli.ipynb #358674ad
+# %% ../nbs/70_cli.ipynb #49fc09af
 def read_splits(
     source: str,  # name of a data set, or an .npz file
     n: int,  # sequences of a data set, in all splits
@@ -450,7 +456,7 @@ def read_splits(
     data = as_trajectories(read_arrays(source))
     return random_split(data, seed), guess_latents(data)
 
-
+# %% ../nbs/70_cli.ipynb #5bf58c00
 def select(
     source: str,  # name of a data set, or an .npz file
     out: str | None = None,  # folder of the run
@@ -475,15 +481,14 @@ def select(
     table = score_candidates(found, data.valid.z)
     picked = pick_share(table, d_z)
     save_figure(plot_scores(table, picked), folder / 'scores.png')
-    d_a, lags = 0 if data.train.a is None else data.train.a.shape[-1], int(data.train.x.shape[1] > 1)
     result = {'dataset': Path(source).stem, 'latents': d_z, 'seeds': seeds, 'n': len(data.train.x), 'steps': steps,
-              'picked': picked, 'budgets': budgets_at(picked, d_z, d_a, lags),
+              'picked': picked, 'budgets': budgets_at(picked, d_z, data.train),
               'scores': table.reset_index().to_dict('records'),
               'total_seconds': round(time.perf_counter() - start, 1), **provenance()}
     write_text(folder / RESULT, as_json(result))
     return folder, result
 
-
+# %% ../nbs/70_cli.ipynb #ab068ec5
 def report_selection(
     folder: Path,
     result: dict,  # what result.json holds

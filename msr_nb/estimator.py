@@ -6,7 +6,7 @@
 __all__ = ['PRICE_Z', 'PRICE_A', 'METHODS', 'SHARES', 'STEPS_TO_LATENTS', 'SCALES', 'check_numbers', 'check_observations',
            'check_actions', 'unit_scale', 'choose_sparsity', 'open_all', 'Stages', 'train_aligned', 'train',
            'join_stages', 'plain', 'configurations', 'build', 'MechanismSparsityICA', 'save_estimator',
-           'load_estimator']
+           'load_estimator', 'count_edges']
 
 # %% ../nbs/65_estimator.ipynb #874fca2f
 import json
@@ -122,7 +122,7 @@ def open_all(
     "Freeze every mask with all its edges"
     for mask in model.transition.graphs().values(): mask.freeze(torch.ones(mask.shape))
 
-# %% ../nbs/65_estimator.ipynb #3a7d06f8
+# %% ../nbs/65_estimator.ipynb #c171f64e
 class Stages:
     "Runs of training on one model, one after another, each with a share of the whole"
     def __init__(self,
@@ -156,7 +156,7 @@ class Stages:
         config = replace(config, steps=steps, batch_size=4 * config.batch_size)
         align(self.model, *self.data, budgets, config, self.run_options.get('show', True))
 
-
+# %% ../nbs/65_estimator.ipynb #a8826174
 def train_aligned(
     stages: Stages,  # none run yet
     sparsity: Penalty | Constraint,
@@ -175,7 +175,7 @@ def train_aligned(
     for network in (model.encoder, model.decoder): network.requires_grad_(False)
     stages.run('', share['settle'], sparsity)
 
-
+# %% ../nbs/65_estimator.ipynb #be7bfec3
 def train(
     model: MechanismVAE,
     x: torch.Tensor,  # (n, T, d_x)
@@ -394,3 +394,10 @@ def load_estimator(cls, folder: Path, device: str | None):
     estimator.history_ = pd.DataFrame(meta['history'])
     estimator.mask_history_ = {g: v.numpy() for g, v in with_prefix(tensors, 'mask_history.').items()}
     return estimator
+
+# %% ../nbs/65_estimator.ipynb #3664ec09
+def count_edges(
+    estimator: MechanismSparsityICA,  # fitted
+) -> int:
+    "Edges of all learned graphs together"
+    return sum(int(G.sum()) for G in (estimator.Gz_, estimator.Ga_) if G is not None)

@@ -86,7 +86,7 @@ def ablations(
     table = runs.assign(variant=variants).pivot(index='variant', columns='dataset', values=scores)
     return table.swaplevel(axis=1).sort_index(axis=1, level=0, sort_remaining=False)
 
-# %% ../nbs/75_results.ipynb #d35a074f
+# %% ../nbs/75_results.ipynb #3f09e3b0
 def plot_growth(
     runs: pd.DataFrame,  # of `read_results`
     by: str,  # the column that grows
@@ -94,28 +94,28 @@ def plot_growth(
 ) -> Picture:
     "What happens as one quantity grows, one line a data set"
     figure, axes = panels(len(ys), (2.8, 2.3))
+    sizes = sorted(set(runs[by]))
     for ax, y in zip(axes, ys, strict=True):
         for name, group in runs.groupby('dataset'):
             line = group.sort_values(by)
             ax.plot(line[by], line[y], 'o-', label=name)
         ax.set_xscale('log')
-        ax.set_xticks(sorted(set(runs[by])), [f'{v:g}' for v in sorted(set(runs[by]))], minor=False)
+        ax.set_xticks(sizes, [f'{size:g}' for size in sizes])
         ax.set_xticks([], minor=True)
         ax.set_xlabel(by)
         ax.set_ylabel(y)
     axes[0].legend(fontsize=7)
     return figure
 
-# %% ../nbs/75_results.ipynb #78092dd9
+# %% ../nbs/75_results.ipynb #ce36f0ca
 def selections(
-    folder: Path | str,  # of JSON files as `msr_nb select` writes them
+    runs: pd.DataFrame,  # of `read_results`, of files that `msr_nb select` wrote
 ) -> pd.DataFrame:  # one row a data set
-    "What was picked without the truth, and what the truth would have picked"
+    "What is picked without the truth, and what the truth would pick"
     rows = []
-    for path in sorted(Path(folder).glob('*.json')):
-        run = json.loads(path.read_text(encoding='utf-8'))
-        table = pd.DataFrame(run['scores']).set_index('share')
-        by = {'pick': pick_share(table, run['latents']), 'elbo': table.elbo.idxmax(), 'mcc': table.mcc.idxmax()}
-        rows.append({'data set': run['dataset'], **{f'share by {score}': share for score, share in by.items()},
+    for run in runs.itertuples():
+        table = pd.DataFrame(run.scores).set_index('share')
+        by = {'pick': pick_share(table, run.latents), 'elbo': table.elbo.idxmax(), 'mcc': table.mcc.idxmax()}
+        rows.append({'data set': run.dataset, **{f'share by {score}': share for score, share in by.items()},
                      **{f'mcc by {score}': table.mcc[share] for score, share in by.items()}})
     return pd.DataFrame(rows).set_index('data set')

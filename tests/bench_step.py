@@ -5,7 +5,7 @@
 `--size authors` takes the papers' networks (six layers of 512 units, ten mechanisms of five, batches of 1024),
 `--size default` ours. The plain version is a proxy written from a description of how such code usually looks:
 einsum over (batch, latent, in), one mask an example, a DataLoader that collates examples one by one, a dozen
-`.item()` a step, Adam one tensor at a time. It trains the same model by the same objective.
+`.item()` a step, Adam one tensor at a time. Its networks have the same sizes, its objective the same terms.
 A step's GFLOP are those of its matrix products, forward and backward, as torch counts them; the optimiser's
 own do not count. The rate beside it is that of float32 products of 1024x512 by 512x512, measured in each round.
 """
@@ -25,7 +25,7 @@ from msr_nb.training import TrainConfig, Trainer
 from msr_nb.vae import MechanismVAE, ModelConfig
 
 SIZES = {'authors': ({'width': 512, 'depth': 6, 'mechanism_width': 512, 'mechanism_depth': 5,
-                      'mechanism_activation': 'leaky_relu', 'mask_per_example': False}, 1024),
+                      'mechanism_activation': 'leaky_relu'}, 1024),
          'default': ({}, 512)}
 
 
