@@ -8,7 +8,7 @@ __all__ = ['PRICE_Z', 'PRICE_A', 'METHODS', 'SHARES', 'STEPS_TO_LATENTS', 'SCALE
            'join_stages', 'plain', 'configurations', 'build', 'MechanismSparsityICA', 'save_estimator',
            'load_estimator', 'count_edges']
 
-# %% ../nbs/65_estimator.ipynb #874fca2f
+# %% ../nbs/65_estimator.ipynb #4da8eb85
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -25,6 +25,7 @@ from .alignment import align
 from .graphs import as_array, check_size
 from .metrics import mcc
 from .sparsity import Constraint, Penalty
+from .straightening import straighten
 from msr_nb.training import (
     TrainConfig,
     Trainer,
@@ -108,12 +109,12 @@ def choose_sparsity(
     if budget: return Constraint(beta_z, beta_a)
     return Penalty(alpha_z or 0., alpha_a or 0.) if price else Penalty(PRICE_Z, PRICE_A)
 
-# %% ../nbs/65_estimator.ipynb #21652af7
+# %% ../nbs/65_estimator.ipynb #4c696cee
 METHODS = ('aligned', 'paper')
 SHARES = {  # of the steps or minutes
     'actions': {'open': .45, 'align': .06, 'sparse': .45},
-    'past': {'open': .28, 'align': .1, 'sparse': .33, 'align again': .18, 'settle': .03}}
-STEPS_TO_LATENTS = 2.5  # steps of such a fit in the time of one of training, with batches four times as large
+    'past': {'open': .4, 'align': .06, 'straighten': .38, 'teach': .09, 'align again': .1, 'settle': .05}}
+STEPS_TO_LATENTS = 2.5  # steps of such a regression in the time of one of training, with batches twice as large
 
 
 def open_all(
@@ -122,7 +123,7 @@ def open_all(
     "Freeze every mask with all its edges"
     for mask in model.transition.graphs().values(): mask.freeze(torch.ones(mask.shape))
 
-# %% ../nbs/65_estimator.ipynb #c171f64e
+# %% ../nbs/65_estimator.ipynb #1bec2746
 class Stages:
     "Runs of training on one model, one after another, each with a share of the whole"
     def __init__(self,
@@ -153,15 +154,25 @@ class Stages:
         "Turn the latents"
         config = part_of(self.config, share)
         steps = config.steps and round(STEPS_TO_LATENTS * config.steps)
-        config = replace(config, steps=steps, batch_size=4 * config.batch_size)
+        config = replace(config, steps=steps, batch_size=2 * config.batch_size)
         align(self.model, *self.data, budgets, config, self.run_options.get('show', True))
 
-# %% ../nbs/65_estimator.ipynb #a8826174
+    def straighten(self,
+        share: float,  # of the whole, for the flow
+        teaching: float,  # of the whole, for encoder and decoder afterwards
+        sparsity: Penalty | Constraint,
+    ):
+        "Make the latents linear in those that suit sparse mechanisms best"
+        flow, teaching = part_of(self.config, share), part_of(self.config, teaching)
+        flow = replace(flow, batch_size=max(flow.batch_size // 2, 1))  # Jacobians make its examples twice as dear
+        straighten(self.model, *self.data, sparsity, flow, teaching, self.run_options.get('show', True))
+
+# %% ../nbs/65_estimator.ipynb #4c3c13fe
 def train_aligned(
     stages: Stages,  # none run yet
     sparsity: Penalty | Constraint,
 ):
-    "Train with all edges open, align, and train with a sparse graph; with a past, align again and settle"
+    "Train with all edges open, align, and train with a sparse graph, which with a past is three steps more"
     model, past = stages.model, stages.model.config.lags > 0
     share = SHARES['past' if past else 'actions']
     open_all(model)
@@ -169,11 +180,11 @@ def train_aligned(
     stages.align(share['align'], sparsity.budgets())
     if isinstance(sparsity, Constraint): sparsity = replace(sparsity, warmup=0., until=.05)
     if not past: return stages.run('', share['sparse'], sparsity)
-    stages.run('sparse', share['sparse'], sparsity, lr=stages.config.lr / 4, kl_warmup=0.)
+    stages.straighten(share['straighten'], share['teach'], sparsity)
     edges = {name: mask.expected_edges().item() for name, mask in model.transition.graphs().items()}
     stages.align(share['align again'], edges)
-    for network in (model.encoder, model.decoder): network.requires_grad_(False)
-    stages.run('', share['settle'], sparsity)
+    model.encoder.requires_grad_(False)
+    stages.run('', share['settle'], sparsity, lr=stages.config.lr / 4, kl_warmup=0.)
 
 # %% ../nbs/65_estimator.ipynb #be7bfec3
 def train(
