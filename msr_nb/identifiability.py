@@ -6,7 +6,7 @@
 __all__ = ['TOLERANCE', 'Span', 'span', 'action_spans', 'time_span', 'parameter_span', 'sets_around', 'isolate', 'Report',
            'promise', 'Known', 'known_model', 'spans_of', 'smallest_singular_value', 'report_latents', 'report']
 
-# %% ../nbs/22_identifiability.ipynb #07544969
+# %% ../nbs/22_identifiability.ipynb #246341fb
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from .datasets import KINDS, choose_graph, draw_instance, find_spec
-from .graphs import check_graph, check_graphs, check_size, consistency_pattern
+from .graphs import check_graph, check_graphs, check_size
 
 # %% ../nbs/22_identifiability.ipynb #826ac0d8
 TOLERANCE = 1e-5  # a singular value below this share of the largest counts as zero
