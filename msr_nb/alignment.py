@@ -67,7 +67,7 @@ def inputs(
     change = z[:, lags:].flatten(0, 1) - (past[:, :z.shape[-1]] if lags else 0)
     return Inputs(past, None if a is None else a[:, lags:].flatten(0, 1), change)
 
-# %% ../nbs/52_alignment.ipynb #7b07850b
+# %% ../nbs/52_alignment.ipynb #112bfed9
 SMOOTH = {'width': 128, 'depth': 3, 'activation': 'silu'}  # for actions
 ROUGH = {'width': 256, 'depth': 2, 'activation': 'sine'}  # for a past
 FREQUENCY = 4.  # factor on the first layer's weights of a rough network at the start
@@ -82,7 +82,8 @@ def regress(
     "A network that predicts the change of the latents, in place of the mechanisms"
     u, d_z, rough = data.seen(), data.change.shape[1], data.past is not None
     with seeded(config.seed): net = mlp(u.shape[1], d_z, **(ROUGH if rough else SMOOTH)).to(u)
-    with torch.no_grad(): net[0].weight *= FREQUENCY if rough else 1
+    if rough:
+        with torch.no_grad(): net[0].weight *= FREQUENCY
     def loss(i, generator): return (net(u[i]) - data.change[i]).square().mean()
     minimise(net.parameters(), loss, len(u), config, u.device, show)
     return net

@@ -41,7 +41,7 @@ def span(
     values = np.linalg.svd(vectors / np.where(size > 0, size, 1), compute_uv=False)
     return Span(name, vectors.shape[1], values / (values[0] if values[0] > 0 else 1))
 
-# %% ../nbs/22_identifiability.ipynb #5506fc0e
+# %% ../nbs/22_identifiability.ipynb #0f2656fd
 def action_spans(
     mean: Callable,  # (n, d_a) -> (n, d_z)
     Ga: np.ndarray,  # (d_z, d_a)
@@ -49,11 +49,11 @@ def action_spans(
     moved: np.ndarray,  # (n, d_a) other values of the actions, taken one action at a time
 ) -> list[Span]:
     "Effects of each action on its children"
-    spans = []
+    spans, before = [], mean(a)
     for l in np.flatnonzero(Ga.any(0)):
         changed = a.copy()
         changed[:, l] = moved[:, l]
-        spans.append(span(f'action {l}', (mean(changed) - mean(a))[:, Ga[:, l] > 0]))
+        spans.append(span(f'action {l}', (mean(changed) - before)[:, Ga[:, l] > 0]))
     return spans
 
 
@@ -182,7 +182,7 @@ def smallest_singular_value(
     values = np.linalg.svd(J, compute_uv=False)
     return float((values[:, -1] / values[:, 0]).min())
 
-# %% ../nbs/22_identifiability.ipynb #7a907d67
+# %% ../nbs/22_identifiability.ipynb #61442d5e
 def report_latents(
     Gz: np.ndarray | None = None,  # (d_z, d_z)
     Ga: np.ndarray | None = None,  # (d_z, d_a)
@@ -204,8 +204,9 @@ def report(
     latents, spans, injectivity = report_latents(**known.graphs), [], None
     if known.mean is not None:
         (name, G), = known.graphs.items()
-        draw = {KINDS[kind].graph: KINDS[kind].draw_inputs for kind in KINDS}[name]
-        inputs, moved = draw(np.random.default_rng(seed), (2, max(samples, 2 * G.sum() + 1), G.shape[1]))
+        draw = {kind.graph: kind.draw_inputs for kind in KINDS.values()}[name]
+        n = max(samples, 2 * G.sum() + 1)  # fewer than the dimensions could never span them
+        inputs, moved = draw(np.random.default_rng(seed), (2, n, G.shape[1]))
         spans = spans_of(known, inputs, moved)
         if known.mixing: injectivity = smallest_singular_value(known.mixing.jacobian(known.mean(inputs)))
     table = pd.DataFrame([(s.name, s.wanted, s.rank, s.values[-1]) for s in spans],

@@ -221,10 +221,10 @@ def test_the_same_command_again_after_a_kill(start, tmp_path):
     whole, out = tmp_path / 'whole', tmp_path / 'out'
     result = out / 'result.json'
     def reaches(stage, steps): return lambda: steps_done(out / stage) >= steps
-    moments = [(out / 'run.json').exists, reaches('open', 10), reaches('open', 30), reaches('', 3)]
+    moments = [(out / 'run.json').exists, reaches('open', 10), reaches('open', 40), reaches('', 3)]
     script = 'import sys, torch; from msr_nb.cli import main; torch.set_num_threads(1); sys.exit(main())'
     with subprocess.Popen([sys.executable, '-c', script, *COMMAND, whole]) as uninterrupted:  # a Python of its own
-        for moment in moments:  # before the first checkpoint, twice in the first stage, and in the last
+        for moment in moments:  # before the first checkpoint, in and after the first stage, and while it evaluates
             assert killed_when(start(command, out), moment) and not result.exists()
         assert finish(start(command, out)) == 0 == uninterrupted.wait(PATIENCE)
     same = ('dataset', 'seed', 'n', 'beta_z', 'mcc', 'r', 'r_con', 'shd', 'edges', 'steps', 'valid_elbo', 'published')
