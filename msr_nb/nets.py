@@ -45,14 +45,15 @@ def kl(
     scaled = (q.log_var.exp() + (q.mean - p.mean).square()) * (-p.log_var).exp()
     return .5 * (p.log_var - q.log_var + scaled - 1)
 
-# %% ../nbs/25_nets.ipynb #417a38a8
+# %% ../nbs/25_nets.ipynb #25c56447
 class Sine(nn.Module):
     "sin(u), for functions of high frequency (Sitzmann et al. 2020)"
     def forward(self, u: torch.Tensor) -> torch.Tensor:
         return u.sin()
 
 
-ACTIVATIONS = {'leaky_relu': lambda: nn.LeakyReLU(.2), 'silu': nn.SiLU, 'gelu': nn.GELU, 'tanh': nn.Tanh, 'sine': Sine}
+ACTIVATIONS = {'leaky_relu': lambda: nn.LeakyReLU(.2, inplace=True),
+               'silu': nn.SiLU, 'gelu': nn.GELU, 'tanh': nn.Tanh, 'sine': Sine}
 
 
 def activation_layer(
