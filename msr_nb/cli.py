@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['RESULT', 'SETTINGS', 'NO_SPARSITY', 'SCORES', 'PROBE_SIZE', 'COLUMNS', 'OWN', 'FIELDS', 'START', 'ARRAYS', 'COMMANDS',
-           'expectation', 'list_datasets', 'as_json', 'is_usable', 'claim_folder', 'edge_budgets', 'score_probe',
-           'evaluate_fit', 'draw', 'published_rows', 'published_label', 'comparison', 'as_text', 'versions',
-           'fit_and_evaluate', 'peak_megabytes', 'provenance', 'announce', 'run_length', 'finish', 'parse_options',
-           'start_baseline', 'finish_baseline', 'reproduce', 'read_arrays', 'as_trajectories', 'random_split',
-           'guess_latents', 'own_sparsity', 'fit', 'read_splits', 'select', 'report_selection', 'Parser', 'number',
-           'add_run_arguments', 'make_parser', 'report', 'main']
+           'list_datasets', 'as_json', 'is_usable', 'claim_folder', 'edge_budgets', 'score_probe', 'evaluate_fit',
+           'draw', 'published_rows', 'published_label', 'comparison', 'as_text', 'versions', 'fit_and_evaluate',
+           'peak_megabytes', 'provenance', 'announce', 'run_length', 'finish', 'parse_options', 'start_baseline',
+           'finish_baseline', 'reproduce', 'read_arrays', 'as_trajectories', 'random_split', 'guess_latents',
+           'own_sparsity', 'fit', 'read_splits', 'select', 'report_selection', 'Parser', 'number', 'add_run_arguments',
+           'make_parser', 'report_run', 'main']
 
-# %% ../nbs/70_cli.ipynb #f25575a7
+# %% ../nbs/70_cli.ipynb #dbc6fc8d
 import argparse
 import ast
 import json
@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .datasets import DATASETS, KINDS, PROTOCOLS, Splits, Trajectories, broken_assumptions, generate
+from .datasets import DATASETS, KINDS, PROTOCOLS, Splits, Trajectories, generate
 from msr_nb.estimator import (
     METHODS,
     MechanismSparsityICA,
@@ -39,34 +39,22 @@ from msr_nb.estimator import (
     count_edges,
     unit_scale,
 )
-from .graphs import check_graph, consistency_pattern
+from .graphs import check_graph
+from .identifiability import report
 from .metrics import Evaluation, align_graph, evaluate, mcc, published
 from .plots import plot_correlation, plot_graphs, plot_history, plot_latents, plot_mask_history, save_figure
 from .selection import EDGE_SHARES, budgets_at, fit_candidates, pick_share, plot_scores, score_candidates
 from .training import DivergedError, TrainConfig, write_text
 from .vae import ModelConfig
 
-# %% ../nbs/70_cli.ipynb #c0098909
-def expectation(
-    name: str,  # of a data set
-) -> str:
-    "What the theorems say about a data set, in a few words"
-    spec = DATASETS[name]
-    graph = {KINDS[spec.kind].graph: spec.graph(spec.d_z, 0)}
-    broken = broken_assumptions(spec)
-    mixed = int((consistency_pattern(**graph).sum(1) > 1).sum())
-    if not broken: return 'disentangled'
-    if broken == ['graphical criterion']: return f'{mixed} of {spec.d_z} latents stay mixed'
-    return f'no guarantee: {", ".join(broken)}'
-
-
+# %% ../nbs/70_cli.ipynb #2f324681
 def list_datasets() -> pd.DataFrame:
     "The registry as a table"
     def row(spec):
         kind = KINDS[spec.kind]
         G = spec.graph(spec.d_z, 0)
         return {'data set': spec.name, 'd_z': spec.d_z, 'd_x': spec.d_x, 'frames': kind.frames,
-                'graph': kind.graph, 'edges': int(G.sum()), 'expected': expectation(spec.name)}
+                'graph': kind.graph, 'edges': int(G.sum()), 'expected': report(spec, samples=100).expectation}
     return pd.DataFrame([row(spec) for spec in DATASETS.values()]).set_index('data set')
 
 # %% ../nbs/70_cli.ipynb #99f0e0b1
@@ -564,8 +552,8 @@ def make_parser() -> Parser:
     p.add_argument('--n', type=number(int, 20), default=100_000, help='sequences of a data set (default 100000)')
     return parser
 
-# %% ../nbs/70_cli.ipynb #684c4629
-def report(
+# %% ../nbs/70_cli.ipynb #23ec8402
+def report_run(
     folder: Path,
     result: dict,  # what result.json holds
 ):
@@ -575,7 +563,7 @@ def report(
     print(f'model, history and figures in {folder}')
 
 
-COMMANDS = {'reproduce': (reproduce, report), 'fit': (fit, report), 'select': (select, report_selection)}
+COMMANDS = {'reproduce': (reproduce, report_run), 'fit': (fit, report_run), 'select': (select, report_selection)}
 
 
 def main(
