@@ -18,10 +18,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from readme import README, readme
 
+import msr_nb
+
 ROOT = Path(__file__).resolve().parent.parent
 NBS, LIB = ROOT / 'nbs', ROOT / 'msr_nb'
 NUMBERED = sorted(NBS.glob('[0-9]*.ipynb'))
-NOTEBOOKS = [NBS / 'index.ipynb', *NUMBERED]
+NOTEBOOKS = [NBS / 'index.ipynb', *NUMBERED, NBS / 'reference.ipynb', NBS / 'contributing.ipynb']  # in reading order
 LARGEST_FIGURE = 100_000  # bytes
 
 each_notebook = pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
@@ -162,11 +164,21 @@ def test_readme_links_work_on_a_code_host():
     assert not [link for link in links if '://' not in link and not (ROOT / link).exists()]
 
 
+def pages(contents):
+    "The pages of a sidebar and of the sections in it, in the order of previous and next"
+    for entry in contents: yield from pages(entry['contents']) if isinstance(entry, dict) else [entry]
+
+
 def test_site_lists_every_notebook_in_reading_order():
+    assert {path.name for path in NOTEBOOKS} == {path.name for path in NBS.glob('*.ipynb')}
     assert (NBS / '_quarto.yml').is_symlink() and (NBS / '_quarto.yml').resolve() == ROOT / '_quarto.yml'
     site = yaml.safe_load((ROOT / '_quarto.yml').read_text(encoding='utf-8'))['website']
-    index, *sections = site['sidebar']['contents']
-    assert [index, *(page for section in sections for page in section['contents'])] == [path.name for path in NOTEBOOKS]
+    assert list(pages(site['sidebar']['contents'])) == [path.name for path in NOTEBOOKS]
+
+
+def test_reference_shows_what_the_package_promises():
+    shown = {name for cell in cells(NBS / 'reference.ipynb') for name in re.findall(r'show_doc\((\w+)\)', cell.source)}
+    assert set(msr_nb.__all__) <= shown
 
 
 def test_nbdev_makes_every_page(tmp_path):
