@@ -1,0 +1,242 @@
+"""The site that .ci/site builds: what its checker finds, what becomes of Quarto's Markdown, the pages in a browser."""
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from functools import partial
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / '.ci/site'
+loader = SourceFileLoader('ci_site', str(SCRIPT))
+site = module_from_spec(spec_from_loader('ci_site', loader))
+loader.exec_module(site)
+
+
+# ---- the checker
+
+def write(folder, body='', css=''):
+    "Two pages that are all right, but for what `body` and `css` add"
+    (folder / 'a.html').write_text(f'<main><h1 id="top">A</h1><a href="b.html#end">to b</a>{body}</main>')
+    (folder / 'b.html').write_text('<a href="a.html">to a</a><img src="dot.png" alt="a dot"><p id="end"></p>')
+    (folder / 'dot.png').touch()
+    (folder / 'own.css').write_text('body { background: url(dot.png) }' + css)
+    return site.check(folder)
+
+
+@pytest.mark.parametrize('body', [
+    '<a href="#top">up</a> <a href="https://example.org/x#y">out</a> <a href="mailto:a@b.org">mail</a>',
+    r'<code>\alpha ::: @eq-elbo {#eq-elbo} $x$</code> <math><mi>α</mi></math>',
+    'It costs $5 or $6, see a::b and {1, 2}',
+    '<img src="data:image/png;base64,AA==" alt="inline">',
+])
+def test_checker_accepts(tmp_path, body): assert write(tmp_path, body) == []
+
+
+@pytest.mark.parametrize('body, problem', [
+    ('<a href="c.html">c</a>', 'broken link c.html'),
+    ('<a href="05_graphs.ipynb">graphs</a>', 'broken link 05_graphs.ipynb'),
+    ('<a href="/b.html">b</a>', 'broken link /b.html'),
+    ('<a href="b.html#nowhere">b</a>', 'broken anchor b.html#nowhere'),
+    ('<a href="#nowhere">here</a>', 'broken anchor #nowhere'),
+    ('<img src="gone.png" alt="gone">', 'missing file gone.png'),
+    ('<img src="dot.png">', 'no alt text for dot.png'),
+    ('<div id="cell-3"><img src="dot.png" alt=" "></div>', 'no alt text for dot.png in #cell-3'),
+    (r'so that \alpha > 0', r"raw TeX '\\alpha'"),
+    ('so that $x_1$ is', "raw TeX '$x_1$'"),
+    ('::: note', "raw Markdown ':::'"),
+    ('x = y {#eq-elbo}', "raw Markdown '{#eq-elbo'"),
+    ('by @thm-one', "raw Markdown '@thm-one'"),
+    ('<script src="https://cdn.org/x.js"></script>', 'external request https://cdn.org/x.js'),
+    ('<link rel="stylesheet" href="//cdn.org/x.css">', 'external request //cdn.org/x.css'),
+    ('<img src="https://a.org/b.png" alt="b">', 'external request https://a.org/b.png'),
+    ('<style>@import "https://a.org/x.css";</style>', 'external request https://a.org/x.css'),
+    ('<p style="background: url(https://a.org/b.png)"></p>', 'external request https://a.org/b.png'),
+])
+def test_checker_finds(tmp_path, body, problem): assert write(tmp_path, body) == [f'a.html: {problem}']
+
+
+@pytest.mark.parametrize('css', ['@font-face { src: url("https://a.org/f") }', '@import url(https://a.org/f);',
+                                 '@import "https://a.org/f";'])
+def test_checker_reads_stylesheets(tmp_path, css):
+    assert write(tmp_path, css=css) == ['own.css: external request https://a.org/f']
+
+
+# ---- Quarto's Markdown
+
+PAGE = r'''
+By @thm-main and [-@eq-one], as in @fig-curve and @fig-dot, but not `@thm-main`; a cost of \$5, and $a|b$.
+
+$$
+\log u < \frac{1}{2}
+$$ {#eq-one}
+
+| $|x|$ | see |
+|---|---|
+| $y$ | @eq-two |
+
+::: {#thm-main}
+## The claim
+
+If $x>0$ then
+$$y > 0.$$ {#eq-two}
+:::
+
+::: {.proof}
+By @eq-one.
+:::
+
+![A dot, $\pi$](dot.png){#fig-dot}
+
+```tex
+$$ x $$ {#eq-code} @eq-one
+```
+'''
+CODE = '#| label: fig-curve\n#| fig-cap: "Curve: $z$"\n#| fig-alt: a curve\nplot()'
+DOT = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=='
+
+
+@pytest.fixture(scope='module')
+def page(tmp_path_factory):
+    "PAGE and CODE, as rendered"
+    work, out = tmp_path_factory.mktemp('work'), tmp_path_factory.mktemp('out')
+    image = nbformat.v4.new_output('display_data', {'image/png': DOT})
+    cells = [nbformat.v4.new_raw_cell('---\ntitle: Test\noutput-file: page.html\n---'),
+             nbformat.v4.new_markdown_cell(PAGE), nbformat.v4.new_code_cell(CODE, outputs=[image])]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), work / '01_page.ipynb')
+    (work / '_quarto.yml').write_text('project: {type: website}\nwebsite: {title: T}')
+    (work / 'dot.png').touch()
+    assert site.render(work, out) + site.check(out) == []
+    return BeautifulSoup((out / 'page.html').read_bytes(), 'html.parser')
+
+
+def test_references_lead_to_numbered_things(page):
+    found = [(a.text, a['href']) for a in page.main.find_all('a', href=re.compile('^#(?:eq|fig|thm)-'))]
+    assert found == [('Theorem 1', '#thm-main'), ('1', '#eq-one'), ('Figure 2', '#fig-curve'), ('Figure 1', '#fig-dot'),
+                     ('Equation 2', '#eq-two'), ('Equation 1', '#eq-one')]
+    assert all(page.find(id=href[1:]) for _, href in found)
+
+
+def test_numbers_stand_beside_what_they_number(page):
+    assert [page.find(id=label).find('span').text for label in ('eq-one', 'eq-two')] == ['(1)', '(2)']
+    assert [c.text for c in page.find_all('figcaption')] == ['Figure 1: A dot, π', 'Figure 2: Curve: z']
+    assert page.find('img')['alt'] == 'Figure 1: A dot, π'
+    theorem = page.find(id='thm-main')
+    assert theorem.text.strip().startswith('Theorem 1 (The claim). If') and not theorem.find('h2')
+    assert page.find(class_='proof').text.split() == ['Proof.', 'By', 'Equation', '1.']
+
+
+def test_formulas_are_mathml_and_code_is_left_alone(page):
+    assert len(page.find_all('math')) == 8
+    assert page.find(id='eq-one').find('mfrac') and page.find('table').find('math')
+    assert '$$ x $$ {#eq-code} @eq-one' in page.find('pre').text
+    assert '@thm-main' in [code.text for code in page.find_all('code')]
+
+
+def test_unreadable_formula_is_named():
+    formula = r'\frac{', '<span class="math inline">', '</span>'
+    with pytest.raises(SystemExit, match=r'\\frac\{'): site.mathml([formula])
+
+
+# ---- the whole site
+
+@pytest.fixture(scope='module')
+def built(tmp_path_factory):
+    out = tmp_path_factory.mktemp('site') / 'out'
+    done = subprocess.run([sys.executable, SCRIPT, out], text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+def test_every_notebook_has_a_page(built):
+    stems = [path.stem for path in (ROOT / 'nbs').glob('*.ipynb')]
+    assert {path.stem for path in built.glob('*.html')} == {re.sub(r'^\d+_', '', stem) for stem in stems}
+
+
+def test_search_knows_every_page_and_shows_formulas(built):
+    entries = json.loads((built / 'search.json').read_text(encoding='utf-8'))
+    assert {entry['href'].partition('#')[0] for entry in entries} == {path.name for path in built.glob('*.html')}
+    assert not [entry for entry in entries if re.search("[\ue000\ue001]", entry["text"])]
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    "Serves the site below /deep/down/ and the page that looks at it; takes that page's report"
+    def __init__(self, *args, page, report, **kwargs):
+        self.page, self.report = page, report
+        super().__init__(*args, **kwargs)
+
+    def translate_path(self, path): return super().translate_path(path.removeprefix('/deep/down'))
+    def log_message(self, *args): pass
+
+    def do_GET(self):
+        if self.path != '/': return super().do_GET()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.page.encode())
+
+    def do_POST(self):
+        self.report.append(json.loads(self.rfile.read(int(self.headers['Content-Length']))))
+        self.send_response(204)
+        self.end_headers()
+        self.server.reported.set()
+
+
+def browse(folder, scratch):
+    "What is wrong with the pages in `folder`, seen by Chromium at two widths and in both colour schemes"
+    browser = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+    if not browser: pytest.skip('no Chromium here: apt-get install chromium')
+    pages, report = sorted(path.name for path in folder.glob('*.html')), []
+    page = Path(__file__).with_name('site.html').read_text(encoding='utf-8').replace('__PAGES__', json.dumps(pages))
+    handler = partial(Handler, directory=folder, page=page, report=report)
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server, open(scratch / 'log', 'w') as log:
+        server.reported = threading.Event()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        chromium = subprocess.Popen([
+            browser, '--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking',
+            f'--user-data-dir={scratch / "profile"}', '--window-size=1400,1000', '--remote-debugging-port=0',
+            '--enable-logging=stderr', '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+            f'http://127.0.0.1:{server.server_port}/'], stderr=log)
+        finished = server.reported.wait(180)
+        chromium.terminate()
+        chromium.wait()
+        server.shutdown()
+    said = (scratch / 'log').read_text(errors='replace')
+    assert finished, said[-2000:]
+    return report[0] + [line for line in said.splitlines() if 'CONSOLE' in line]
+
+
+def test_browser_sees_what_is_wrong(built, tmp_path):
+    "Two pages, one of them spoilt in every way, and an empty search index"
+    folder = tmp_path / 'folder'
+    shutil.copytree(built, folder, ignore=lambda _, names: {n for n in names if n.endswith('.html')} - {'masks.html'})
+    page = (folder / 'masks.html').read_text(encoding='utf-8')
+    spoilt = """<p style="width: 2000px">wide</p><p style="color: #888; background: #999">faint</p>
+        <img src="data:image/png;base64,AA=="><script>undefined_name()</script>
+        <script src="gone.js"></script><script src="https://example.org/x.js"></script></main>"""
+    (folder / 'index.html').write_text(page.replace('</main>', spoilt), encoding='utf-8')
+    (folder / 'search.json').write_text('[]')
+    found = browse(folder, tmp_path)
+    assert not [line for line in found if line.startswith('masks.html')]
+    for view in ('desktop', 'phone'):
+        for scheme in ('default', 'alternate'):
+            where = f'index.html, {view}, {scheme}: '
+            mine = [re.sub(r'\d\.\d+', 'N', line.removeprefix(where)) for line in found if line.startswith(where)]
+            assert sorted(mine) == [
+                'asks for https://example.org/x.js', 'contrast N of "faint"', 'misses /deep/down/gone.js',
+                'no picture in <img src="data:image/png;base64,AA==">', 'sticks out: <p style="width: 2000px">wide</p>']
+        assert f'search, {view}: search does not find the mask' in found
+    assert any('undefined_name is not defined' in line for line in found)
+
+
+def test_pages_in_a_browser(built, tmp_path):
+    "Nothing is logged, nothing too wide, all is readable, and the search finds"
+    assert browse(built, tmp_path) == []
