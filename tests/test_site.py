@@ -100,6 +100,8 @@ By @eq-one.
 ```tex
 $$ x $$ {#eq-code} @eq-one
 ```
+
+$$z$$ {#eq-three}
 '''
 CODE = '#| label: fig-curve\n#| fig-cap: "Curve: $z$"\n#| fig-alt: a curve\nplot()'
 DOT = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=='
@@ -127,7 +129,8 @@ def test_references_lead_to_numbered_things(page):
 
 
 def test_numbers_stand_beside_what_they_number(page):
-    assert [page.find(id=label).find('span').text for label in ('eq-one', 'eq-two')] == ['(1)', '(2)']
+    numbers = [page.find(id=f'eq-{name}').find('span').text for name in ('one', 'two', 'three')]
+    assert numbers == ['(1)', '(2)', '(3)']
     assert [c.text for c in page.find_all('figcaption')] == ['Figure 1: A dot, π', 'Figure 2: Curve: z']
     assert page.find('img')['alt'] == 'Figure 1: A dot, π'
     theorem = page.find(id='thm-main')
@@ -136,7 +139,7 @@ def test_numbers_stand_beside_what_they_number(page):
 
 
 def test_formulas_are_mathml_and_code_is_left_alone(page):
-    assert len(page.find_all('math')) == 8
+    assert len(page.find_all('math')) == 9
     assert page.find(id='eq-one').find('mfrac') and page.find('table').find('math')
     assert '$$ x $$ {#eq-code} @eq-one' in page.find('pre').text
     assert '@thm-main' in [code.text for code in page.find_all('code')]
@@ -233,7 +236,7 @@ def test_browser_sees_what_is_wrong(built, tmp_path):
             assert sorted(mine) == [
                 'asks for https://example.org/x.js', 'contrast N of "faint"', 'misses /deep/down/gone.js',
                 'no picture in <img src="data:image/png;base64,AA==">', 'sticks out: <p style="width: 2000px">wide</p>']
-        assert f'search, {view}: search does not find the mask' in found
+            assert f'search, {view}, {scheme}: search does not find the mask' in found
     assert any('undefined_name is not defined' in line for line in found)
 
 
