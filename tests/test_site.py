@@ -74,7 +74,7 @@ def test_checker_reads_stylesheets(tmp_path, css):
 # ---- Quarto's Markdown
 
 PAGE = r'''
-By @thm-main and [-@eq-one], as in @fig-curve and @fig-dot, but not `@thm-main`; a cost of \$5, and $a|b$.
+By @thm-main and [-@eq-one], as in @fig-curve, @fig-dot and @tbl-values, but not `@thm-main`; a cost of \$5, and $a|b$.
 
 $$
 \log u < \frac{1}{2}
@@ -83,6 +83,8 @@ $$ {#eq-one}
 | $|x|$ | see |
 |---|---|
 | $y$ | @eq-two |
+
+: The values of $y$ {#tbl-values}
 
 ::: {#thm-main}
 ## The claim
@@ -122,16 +124,17 @@ def page(tmp_path_factory):
 
 
 def test_references_lead_to_numbered_things(page):
-    found = [(a.text, a['href']) for a in page.main.find_all('a', href=re.compile('^#(?:eq|fig|thm)-'))]
+    found = [(a.text, a['href']) for a in page.main.find_all('a', href=re.compile('^#(?:eq|fig|tbl|thm)-'))]
     assert found == [('Theorem 1', '#thm-main'), ('1', '#eq-one'), ('Figure 2', '#fig-curve'), ('Figure 1', '#fig-dot'),
-                     ('Equation 2', '#eq-two'), ('Equation 1', '#eq-one')]
+                     ('Table 1', '#tbl-values'), ('Equation 2', '#eq-two'), ('Equation 1', '#eq-one')]
     assert all(page.find(id=href[1:]) for _, href in found)
 
 
 def test_numbers_stand_beside_what_they_number(page):
     numbers = [page.find(id=f'eq-{name}').find('span').text for name in ('one', 'two', 'three')]
     assert numbers == ['(1)', '(2)', '(3)']
-    assert [c.text for c in page.find_all('figcaption')] == ['Figure 1: A dot, π', 'Figure 2: Curve: z']
+    captions = [caption.text.strip() for caption in page.find_all('figcaption')]
+    assert captions == ['Table 1: The values of y', 'Figure 1: A dot, π', 'Figure 2: Curve: z']
     assert page.find('img')['alt'] == 'Figure 1: A dot, π'
     theorem = page.find(id='thm-main')
     assert theorem.text.strip().startswith('Theorem 1 (The claim). If') and not theorem.find('h2')
@@ -139,7 +142,7 @@ def test_numbers_stand_beside_what_they_number(page):
 
 
 def test_formulas_are_mathml_and_code_is_left_alone(page):
-    assert len(page.find_all('math')) == 9
+    assert len(page.find_all('math')) == 10
     assert page.find(id='eq-one').find('mfrac') and page.find('table').find('math')
     assert '$$ x $$ {#eq-code} @eq-one' in page.find('pre').text
     assert '@thm-main' in [code.text for code in page.find_all('code')]
@@ -163,6 +166,13 @@ def built(tmp_path_factory):
 def test_every_notebook_has_a_page(built):
     stems = [path.stem for path in (ROOT / 'nbs').glob('*.ipynb')]
     assert {path.stem for path in built.glob('*.html')} == {re.sub(r'^\d+_', '', stem) for stem in stems}
+
+
+def test_links_to_the_repository_lead_to_files(built):
+    pattern = re.compile(r'href="https://github\.com/msr-nb/msr_nb/(?:blob|tree|edit)/main/([^"#]*)')
+    paths = {path for page in built.glob('*.html') for path in pattern.findall(page.read_text(encoding='utf-8'))}
+    assert {f'nbs/{path.name}' for path in (ROOT / 'nbs').glob('*.ipynb')} <= paths
+    assert not [path for path in paths if not (ROOT / path).exists()]
 
 
 def test_search_knows_every_page_and_shows_formulas(built):
