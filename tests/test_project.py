@@ -185,7 +185,7 @@ def test_nbdev_makes_every_page(tmp_path):
     "All of nbdev_docs but Quarto, which turns these pages into HTML"
     for name in ('settings.ini', '_quarto.yml'): shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(NBS, tmp_path / 'nbs', symlinks=True)
-    (tmp_path / 'msr_nb').mkdir()
+    shutil.copytree(LIB, tmp_path / 'msr_nb')
     run('-c', 'from nbdev import quarto; quarto.refresh_quarto_yml(); quarto.proc_nbs(n_workers=0)', cwd=tmp_path)
     made = {path.name for path in (tmp_path / '_proc').iterdir()}
     assert {path.name for path in NOTEBOOKS} | {'_quarto.yml', 'nbdev.yml', 'styles.css', 'images'} <= made
