@@ -34,7 +34,7 @@ from msr_nb.graphs import (
 from .mechanisms import MEANS, VARIANCES, lookup
 from .mixing import MIXINGS, Mixing, draw_mixing
 
-# %% ../nbs/20_datasets.ipynb #43ae533b
+# %% ../nbs/20_datasets.ipynb #d60523c1
 @dataclass(frozen=True)
 class FixedGraph:
     "A graph that depends on the number of latents only"
@@ -53,7 +53,7 @@ class RandomGraph:
     def __call__(self, d_z: int, seed: int) -> np.ndarray:
         return random_graph(d_z, d_z, self.p, seed, self.self_loops)
 
-# %% ../nbs/20_datasets.ipynb #87def12e
+# %% ../nbs/20_datasets.ipynb #579ba54f
 class Kind(NamedTuple):
     "What differs between action data and time data"
     graph: str  # which graph there is: 'Ga' or 'Gz'
@@ -68,7 +68,7 @@ KINDS = {
     'time': Kind('Gz', 2, False, lambda rng, shape: rng.standard_normal(shape), lambda u, mu: u + .5 * mu),
 }
 
-# %% ../nbs/20_datasets.ipynb #5143abac
+# %% ../nbs/20_datasets.ipynb #f65e9413
 @dataclass(frozen=True)
 class DatasetSpec:
     "One data set: graph, mechanism, mixing and sizes (papers, experiments)"
@@ -101,7 +101,7 @@ def check_std(
         raise ValueError(f'{name} must be a finite number of at least 0, got {value!r}')
     return value
 
-# %% ../nbs/20_datasets.ipynb #2d75a845
+# %% ../nbs/20_datasets.ipynb #0032b667
 RANDOM_PS = (.1, .2, .25, .4, .5, .6, .75, .9)  # edge probabilities in the papers' random graphs
 
 
@@ -143,7 +143,7 @@ def time_specs() -> list:
 
 DATASETS = {spec.name: spec for spec in action_specs() + time_specs()}
 
-# %% ../nbs/20_datasets.ipynb #dfa93a8f
+# %% ../nbs/20_datasets.ipynb #05a93d9a
 def broken_assumptions(
     spec: DatasetSpec,  # which data set
     seed: int = 0,  # which graph, if it is random
@@ -155,14 +155,14 @@ def broken_assumptions(
               'k = 1': spec.variance is not None}
     return [name for name, is_broken in broken.items() if is_broken]
 
-# %% ../nbs/20_datasets.ipynb #204bafe6
+# %% ../nbs/20_datasets.ipynb #a49daa85
 def find_spec(
     name,  # a key of `DATASETS`, or a DatasetSpec, which is returned as it is
 ) -> DatasetSpec:
     "The data set called `name`"
     return name if isinstance(name, DatasetSpec) else lookup(DATASETS, name, 'data set')
 
-# %% ../nbs/20_datasets.ipynb #c9ed501a
+# %% ../nbs/20_datasets.ipynb #5d35debc
 class Instance(NamedTuple):
     "A data set with everything random about its functions drawn"
     spec: DatasetSpec
@@ -188,7 +188,7 @@ def draw_instance(
     weights = MEANS[spec.mean].draw_weights(rng, G.shape)
     return Instance(spec, G, weights, draw_mixing(spec.mixing, rng, spec.d_z, spec.d_x))
 
-# %% ../nbs/20_datasets.ipynb #a6816957
+# %% ../nbs/20_datasets.ipynb #941e47ac
 def choose_graph(
     spec: DatasetSpec,  # which data set
     graph,  # the user's (d_z, d_in), or None for the spec's own
@@ -201,7 +201,7 @@ def choose_graph(
     d_in = None if kind.exogenous else spec.d_z
     return check_graph(graph, kind.graph, shape=(spec.d_z, d_in), self_loops=not kind.exogenous)
 
-# %% ../nbs/20_datasets.ipynb #420fdd5c
+# %% ../nbs/20_datasets.ipynb #564c87c9
 BLOCK = 8192  # rows handled at once: small enough for the cache, large enough for NumPy
 
 
@@ -211,7 +211,7 @@ def blocks_of_rows(
     "Consecutive slices that cover n rows"
     return (slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK))
 
-# %% ../nbs/20_datasets.ipynb #ee678260
+# %% ../nbs/20_datasets.ipynb #c3d3c768
 def sample_latents(
     instance: Instance,  # mechanisms
     u: np.ndarray,  # (n, d_in) their inputs
@@ -227,7 +227,7 @@ def sample_latents(
         z[:, 0] = u
     return z
 
-# %% ../nbs/20_datasets.ipynb #e36f576b
+# %% ../nbs/20_datasets.ipynb #1a6dd27a
 class Statistics(NamedTuple):
     "Mean and standard deviation of each observed coordinate before standardising"
     mean: np.ndarray  # (d_x,)
@@ -251,7 +251,7 @@ def decode(
     std = np.sqrt(np.maximum(mean_square - mean**2, 0))
     return x.reshape(*z.shape[:-1], -1), Statistics(mean + shift, std)
 
-# %% ../nbs/20_datasets.ipynb #7530a812
+# %% ../nbs/20_datasets.ipynb #aef6db0a
 def standardise(
     x: np.ndarray,  # (n, frames, d_x) float32, overwritten
     statistics: Statistics,  # whose? see the protocols below
@@ -266,7 +266,7 @@ def standardise(
         noise = noise_std * rng.standard_normal(frames[rows].shape)
         frames[rows] = (frames[rows] - statistics.mean) / statistics.std + noise
 
-# %% ../nbs/20_datasets.ipynb #b0fca0cb
+# %% ../nbs/20_datasets.ipynb #39c18292
 class Trajectories(NamedTuple):
     "n sequences of T frames; `a[:, t]` acts on frame t, the paper's a^{t-1}"
     x: np.ndarray  # (n, T, d_x) float32, observations
@@ -300,7 +300,7 @@ def sample_trajectories(
     standardise(x, statistics or own, spec.observation_std, rng)
     return Trajectories(x, z, a, **{'Gz': None, 'Ga': None, kind.graph: instance.G}), statistics or own
 
-# %% ../nbs/20_datasets.ipynb #1e95804f
+# %% ../nbs/20_datasets.ipynb #313f1151
 class Streams(NamedTuple):
     "Where random numbers come from"
     instance: np.random.Generator  # weights of mechanisms and mixing
@@ -321,7 +321,7 @@ def authors_streams(
     "The generators of the papers' data"
     return Streams(np.random.default_rng(265542), [np.random.default_rng(split) for split in (1, 2, 3)])
 
-# %% ../nbs/20_datasets.ipynb #f68cfa2a
+# %% ../nbs/20_datasets.ipynb #8175fc6a
 class Protocol(NamedTuple):
     "How the splits of a data set relate"
     streams: Callable  # seed -> Streams
@@ -352,7 +352,7 @@ def sample_splits(
         statistics = None if protocol.own_statistics else used
     return Splits(*splits)
 
-# %% ../nbs/20_datasets.ipynb #feba7e85
+# %% ../nbs/20_datasets.ipynb #1cb4b826
 def split_sizes(
     n: int,  # sequences in all
     split: tuple,  # three shares that sum to 1

@@ -12,14 +12,14 @@ from numbers import Integral
 
 import numpy as np
 
-# %% ../nbs/05_graphs.ipynb #88d4bc74
+# %% ../nbs/05_graphs.ipynb #0391ad30
 def as_array(
     x,  # list, array or torch tensor, on any device
 ) -> np.ndarray:
     "`x` as a NumPy array"
     return np.asarray(x.detach().cpu() if hasattr(x, 'detach') else x)
 
-# %% ../nbs/05_graphs.ipynb #62739a08
+# %% ../nbs/05_graphs.ipynb #f2379a21
 def check_size(
     value,  # an integer; NumPy's count too, `True` and 10.0 do not
     name: str,  # what to call it in the message
@@ -30,7 +30,7 @@ def check_size(
         raise ValueError(f'{name} must be an integer of at least {at_least}, got {value!r}')
     return int(value)
 
-# %% ../nbs/05_graphs.ipynb #7434ff8c
+# %% ../nbs/05_graphs.ipynb #5b81c05d
 def check_graph(
     G,  # (d_z, d_in) of zeros and ones: list, array or tensor, any number type
     name: str,  # what to call it in messages, 'Gz' or 'Ga'
@@ -52,7 +52,7 @@ def check_graph(
         raise ValueError(f'{name} must have ones on its diagonal (each latent is its own parent), got 0 at {absent}')
     return G.astype(int)
 
-# %% ../nbs/05_graphs.ipynb #7d8fbb64
+# %% ../nbs/05_graphs.ipynb #461db956
 def diagonal(
     d_z: int,  # latents
 ) -> np.ndarray:  # (d_z, d_z)
@@ -73,7 +73,7 @@ def lower_triangular(
     "Latent i has parents 0..i: the graph of TimeNonDiag"
     return np.tril(np.ones_like(diagonal(d_z)))
 
-# %% ../nbs/05_graphs.ipynb #cac8b74f
+# %% ../nbs/05_graphs.ipynb #8cf85176
 def blocks(
     d_z: int,  # latents, a multiple of `n_blocks`
     n_blocks: int,  # groups
@@ -107,7 +107,7 @@ def count_pairs(
         raise ValueError(f'd_z must be an even number of at least {2 * at_least} for this graph of pairs, got {d_z}')
     return d_z // 2
 
-# %% ../nbs/05_graphs.ipynb #8ed45de6
+# %% ../nbs/05_graphs.ipynb #8f901007
 def action_pairs(
     d_z: int,  # latents, an even number
 ) -> np.ndarray:  # (d_z, d_z / 2)
@@ -123,7 +123,7 @@ def action_pairs_shared(
     Ga[-2:, 0] = 1
     return Ga
 
-# %% ../nbs/05_graphs.ipynb #48ae7ad3
+# %% ../nbs/05_graphs.ipynb #6768b8ac
 def time_pairs_coupled(
     d_z: int,  # latents, an even number of at least 6
 ) -> np.ndarray:  # (d_z, d_z)
@@ -133,7 +133,7 @@ def time_pairs_coupled(
     over_pairs[0, -1] = over_pairs[-1, 0] = over_pairs[-1, middle] = 1
     return np.kron(over_pairs, np.ones((2, 2), dtype=int))
 
-# %% ../nbs/05_graphs.ipynb #a2e6d8a3
+# %% ../nbs/05_graphs.ipynb #d2c1ef5c
 def edge_probabilities(
     d_z: int,  # latents: rows
     d_in: int,  # parents: columns
@@ -160,7 +160,7 @@ def random_graph(
     P = edge_probabilities(d_z, d_in, p, self_loops)
     return np.random.default_rng(45321 + check_size(seed, 'seed', at_least=0)).binomial(1, P)
 
-# %% ../nbs/05_graphs.ipynb #28bea5d7
+# %% ../nbs/05_graphs.ipynb #8d1ea435
 def rows_included(
     G: np.ndarray,  # (d, m) of 0 and 1
 ) -> np.ndarray:  # (d, d) bool
@@ -190,7 +190,7 @@ def consistency_pattern(
     "[i, j] = 1 iff latent i may stay mixed with latent j (JMLR, G-preserving functions)"
     return np.all([rows_included(G) for G in check_graphs(Gz, Ga)], axis=0).astype(int)
 
-# %% ../nbs/05_graphs.ipynb #5c54ecbe
+# %% ../nbs/05_graphs.ipynb #03b6e795
 def satisfies_criterion(
     Gz=None,  # (d_z, d_z), graph over latents
     Ga=None,  # (d_z, d_a), graph from actions; at least one of the two is needed

@@ -17,7 +17,7 @@ import pandas as pd
 from .datasets import KINDS, choose_graph, draw_instance, find_spec
 from .graphs import as_array, check_graphs, check_size
 
-# %% ../nbs/22_identifiability.ipynb #320cdbdb
+# %% ../nbs/22_identifiability.ipynb #a38d9052
 TOLERANCE = 1e-5  # a singular value below this share of the largest counts as zero
 LINEAR = 'linear identifiability'  # the weakest assumption, without which the others are of no use
 
@@ -43,7 +43,7 @@ def span(
     values = np.linalg.svd(vectors / np.where(size > 0, size, 1), compute_uv=False)
     return Span(name, vectors.shape[1], values / (values[0] if values[0] > 0 else 1))
 
-# %% ../nbs/22_identifiability.ipynb #34d7456f
+# %% ../nbs/22_identifiability.ipynb #424e70ae
 def action_spans(
     mean: Callable,  # (n, d_a) -> (n, d_z)
     Ga: np.ndarray,  # (d_z, d_a)
@@ -79,7 +79,7 @@ def parameter_span(
     if np.ndim(variance): parameters = np.concatenate([parameters, -.5 / variance], 1)
     return span(LINEAR, parameters[1:] - parameters[0])
 
-# %% ../nbs/22_identifiability.ipynb #fdfe48ff
+# %% ../nbs/22_identifiability.ipynb #2e8681b0
 def sets_around(
     i: int,  # a latent
     Gz: np.ndarray | None = None,  # (d_z, d_z)
@@ -110,7 +110,7 @@ def isolate(
         left &= around.pop(name)
     return chosen, left
 
-# %% ../nbs/22_identifiability.ipynb #fe455347
+# %% ../nbs/22_identifiability.ipynb #6b83ba83
 class Report(NamedTuple):
     "Which assumptions hold, and what follows"
     latents: pd.DataFrame  # one row a latent: the sets that isolate it, the latents it stays mixed with
@@ -136,7 +136,7 @@ def promise(
     n = sum(map(bool, mixed))
     return f'{n} of {len(mixed)} latents may stay mixed' if n else 'disentangled, up to order and scale'
 
-# %% ../nbs/22_identifiability.ipynb #364d3d7a
+# %% ../nbs/22_identifiability.ipynb #aeaa706b
 class Known(NamedTuple):
     "A model as far as it is known; its inputs are the past and the actions, side by side"
     graphs: dict[str, np.ndarray]  # by 'Gz' and 'Ga'
@@ -170,7 +170,7 @@ def known_model(
     std = None if spec.variance is None else instance.std
     return Known({KINDS[spec.kind].graph: instance.G}, instance.mean, std, instance.mixing.jacobian)
 
-# %% ../nbs/22_identifiability.ipynb #32adf862
+# %% ../nbs/22_identifiability.ipynb #baa10c3d
 def spans_of(
     known: Known,  # with mechanisms
     inputs: np.ndarray,  # (n, d_in)
@@ -193,7 +193,7 @@ def smallest_singular_value(
     values = np.linalg.svd(J, compute_uv=False)
     return float((values[:, -1] / values[:, 0]).min())
 
-# %% ../nbs/22_identifiability.ipynb #8bc35b97
+# %% ../nbs/22_identifiability.ipynb #aa53031d
 def report_latents(
     Gz: np.ndarray | None = None,  # (d_z, d_z)
     Ga: np.ndarray | None = None,  # (d_z, d_a)
