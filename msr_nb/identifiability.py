@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['TOLERANCE', 'LINEAR', 'Span', 'span', 'action_spans', 'time_span', 'parameter_span', 'sets_around', 'isolate',
            'Report', 'promise', 'Known', 'known_model', 'spans_of', 'smallest_singular_value', 'report_latents',
-           'report_on', 'report']
+           'report_on', 'report', 'plot_report']
 
-# %% ../nbs/22_identifiability.ipynb #11b202de
+# %% ../nbs/22_identifiability.ipynb #f4ebb485
 from collections.abc import Callable
 from typing import NamedTuple
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
@@ -110,13 +111,18 @@ def isolate(
         left &= around.pop(name)
     return chosen, left
 
-# %% ../nbs/22_identifiability.ipynb #6b83ba83
+# %% ../nbs/22_identifiability.ipynb #65c16750
 class Report(NamedTuple):
     "Which assumptions hold, and what follows"
     latents: pd.DataFrame  # one row a latent: the sets that isolate it, the latents it stays mixed with
     spans: pd.DataFrame  # one row an assumption on variability: wanted, rank, smallest relative singular value
     injectivity: float | None  # smallest singular value of df/dz relative to the largest, over samples; None: no f
     expectation: str  # what the theorems promise
+
+    def __repr__(self) -> str:
+        f = [] if self.injectivity is None else [f'smallest singular value of the mixing: {self.injectivity:.2g}']
+        tables = [t.to_string(float_format='%.2g') for t in (self.latents, self.spans) if len(t)]
+        return '\n\n'.join([self.expectation, *tables, *f])
 
     def _repr_html_(self) -> str:
         f = '' if self.injectivity is None else f'<p>Smallest singular value of the mixing: {self.injectivity:.2g}</p>'
@@ -230,3 +236,19 @@ def report(
     rng, cells = np.random.default_rng(seed), sum(G.sum() for G in known.graphs.values())
     n = max(samples, 2 * cells + 1)  # fewer than the dimensions could never span them
     return report_on(known, known.draw(rng, n), known.draw(rng, n))
+
+# %% ../nbs/22_identifiability.ipynb #06261e9e
+def plot_report(
+    report: Report,
+):  # the figure
+    "Latents that may stay mixed as dark cells, and the smallest singular value of each span"
+    d_z = len(report.latents)
+    cells = np.eye(d_z)
+    for i, others in enumerate(report.latents['mixed with']): cells[i, others] = 1
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7, 1.6 + .16 * max(d_z, len(report.spans))), layout='constrained')
+    left.imshow(cells, cmap='Greys', vmax=1.5)
+    left.set(title='may stay mixed', xlabel='latent', ylabel='latent')
+    right.barh(report.spans.index, report.spans.smallest.clip(TOLERANCE), color='grey')
+    right.set(title='smallest singular value of the span', xscale='log', xlim=(TOLERANCE, 1))
+    right.invert_yaxis()
+    return fig
