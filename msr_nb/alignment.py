@@ -21,7 +21,7 @@ from .soap import REFRESH, SOAP
 from .training import TrainConfig, cosine, encode, part_of, seeded, share_spent
 from .vae import MechanismVAE, stack_past
 
-# %% ../nbs/52_alignment.ipynb #ce26f6df
+# %% ../nbs/52_alignment.ipynb #a321aaac
 def minimise(
     params,  # of a network
     loss: Callable[[torch.Tensor, torch.Generator], torch.Tensor],  # indices of a batch, source of noise -> scalar
@@ -45,7 +45,7 @@ def minimise(
             i += 1
             progress = share_spent(config, i, time.monotonic() - start)
 
-# %% ../nbs/52_alignment.ipynb #99ee6948
+# %% ../nbs/52_alignment.ipynb #a8fbef2d
 class Inputs(NamedTuple):
     "What a mechanism sees and what it is to predict, for every frame that has a past"
     past: torch.Tensor | None  # (n, lags * d_z), newest frame first; None if lags = 0
@@ -67,7 +67,7 @@ def inputs(
     change = z[:, lags:].flatten(0, 1) - (past[:, :z.shape[-1]] if lags else 0)
     return Inputs(past, None if a is None else a[:, lags:].flatten(0, 1), change)
 
-# %% ../nbs/52_alignment.ipynb #112bfed9
+# %% ../nbs/52_alignment.ipynb #2598dc2f
 SMOOTH = {'width': 128, 'depth': 3, 'activation': 'silu'}  # for actions
 ROUGH = {'width': 256, 'depth': 2, 'activation': 'sine'}  # for a past
 FREQUENCY = 4.  # factor on the first layer's weights of a rough network at the start
@@ -88,7 +88,7 @@ def regress(
     minimise(net.parameters(), loss, len(u), config, u.device, show)
     return net
 
-# %% ../nbs/52_alignment.ipynb #d75cfd27
+# %% ../nbs/52_alignment.ipynb #4544a0bb
 def derivatives(
     f,  # (n, d_in) -> (n, d_out), example by example
     u: torch.Tensor,  # (n, d_in)
@@ -116,7 +116,7 @@ def effects(
     Jz = J[..., :of_past].unflatten(-1, (-1, d_z)).transpose(1, 2).flatten(0, 1) if of_past else None
     return Jz, None if data.a is None else J[..., of_past:]
 
-# %% ../nbs/52_alignment.ipynb #8592ad51
+# %% ../nbs/52_alignment.ipynb #18ce7b11
 class Moments(NamedTuple):
     "Second moments of the effects, in coordinates where rows of W have unit length"
     z: torch.Tensor | None  # (d_z², d_z²), of the past; None where there is none
@@ -147,7 +147,7 @@ def spread(
     cells = sum(torch.log1p(g / g.sum(-1, keepdim=True) / epsilon).sum((1, 2)) for g in energies)
     return cells - 2 * torch.linalg.slogdet(W).logabsdet
 
-# %% ../nbs/52_alignment.ipynb #e6c8d679
+# %% ../nbs/52_alignment.ipynb #dbd4e651
 def whitening(
     second: torch.Tensor,  # (d_z, d_z), symmetric
 ) -> torch.Tensor:  # (d_z, d_z)
@@ -165,7 +165,7 @@ def rotation(V: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
     "Any rotation of an orthogonal start"
     return torch.matrix_exp(V - V.mT) @ start
 
-# %% ../nbs/52_alignment.ipynb #9b94feb8
+# %% ../nbs/52_alignment.ipynb #c4891a99
 EPSILON = (.3, .01)  # of the energy of a row, at the first and at the last iteration
 
 
@@ -192,7 +192,7 @@ def sparsest_map(
         adam.step()
     return family(V, start).detach()[objective.argmin()], objective.detach()
 
-# %% ../nbs/52_alignment.ipynb #2310ddbd
+# %% ../nbs/52_alignment.ipynb #2af3bcb5
 def fold(
     model: MechanismVAE,
     W: torch.Tensor,  # (d_z, d_z)
@@ -213,7 +213,7 @@ def fold(
         decoder.bias += (weight @ shift).to(decoder.bias)
         decoder.weight.copy_(weight)
 
-# %% ../nbs/52_alignment.ipynb #621cfc69
+# %% ../nbs/52_alignment.ipynb #c5834b84
 def strongest(
     J: torch.Tensor,  # (n, d_z, d_in), effects on latents of unit variance
     budget: float,  # number of edges
@@ -222,7 +222,7 @@ def strongest(
     g = J.square().mean(0)
     return (g >= g.flatten().topk(min(round(budget), g.numel())).values[-1]).long() if round(budget) else 0 * g.long()
 
-# %% ../nbs/52_alignment.ipynb #9ccd899d
+# %% ../nbs/52_alignment.ipynb #3afd12ed
 LIKELY = 4.  # log-odds of an edge that alignment found; of all others, minus this
 
 
@@ -236,7 +236,10 @@ def start_masks(
         with torch.no_grad(): mask.gamma.copy_(odds)
         mask.unfreeze()
 
-# %% ../nbs/52_alignment.ipynb #0e4417d9
+# %% ../nbs/52_alignment.ipynb #8c74994c
+EXAMPLES = 4_000  # enough to measure a variance, or effects
+
+
 @torch.enable_grad()
 def fit_mechanisms(
     model: MechanismVAE,
@@ -259,13 +262,16 @@ def fit_mechanisms(
         p = model.transition(None if past is None else past[i], None if a is None else a[i], generator)
         return -log_density(target[i], p).mean()
     minimise(params, loss, len(target), config, device, show)
-    if lags:
-        with torch.no_grad():
+    with torch.no_grad():
+        if model.config.variance == 'learned':  # its steps are too few for the variances: put them where they belong
+            some = [None if part is None else part[:EXAMPLES] for part in (past, a)]
+            errors = target[:EXAMPLES] - model.transition(*some).mean
+            model.transition.log_var.copy_(errors.square().mean(0).log())
+        if lags:
             model.first_mean.copy_(z[:, :lags].mean((0, 1)))
             model.first_log_var.copy_(z[:, :lags].var((0, 1)).log())
 
-# %% ../nbs/52_alignment.ipynb #0fac9d8f
-EXAMPLES = 4_000  # frames whose effects are looked at
+# %% ../nbs/52_alignment.ipynb #d00030be
 CLEARLY = .05  # share by which the innovations' map must be sparser to be believed
 MECHANISMS_SHARE = 1 / 3  # of the regression's length, and half of its batch: a good start is enough
 
@@ -295,7 +301,7 @@ def best_map(
     J = {'Gz': None if Jz is None else W @ Jz @ torch.linalg.inv(W), 'Ga': None if Ja is None else W @ Ja}
     return W, objectives, J
 
-# %% ../nbs/52_alignment.ipynb #26d5cd3f
+# %% ../nbs/52_alignment.ipynb #9a564684
 @torch.no_grad()
 def align(
     model: MechanismVAE,  # trained with all edges open

@@ -18,7 +18,7 @@ from .sparsity import Constraint, Penalty
 from .training import TrainConfig, Trainer, encode, run, seeded
 from .vae import ELBO, MechanismVAE
 
-# %% ../nbs/54_straightening.ipynb #074364a1
+# %% ../nbs/54_straightening.ipynb #20d82040
 class SmoothMap(nn.Module):
     "A map of the latents that starts as the identity, with its Jacobian in closed form"
     def __init__(self,
@@ -39,7 +39,7 @@ class SmoothMap(nn.Module):
         J = (1 - k.square()).unsqueeze(1) * (J @ self.second.weight.T)
         return z + self.last(k), torch.eye(z.shape[1]).to(z) + J @ self.last.weight.T
 
-# %% ../nbs/54_straightening.ipynb #10073e4d
+# %% ../nbs/54_straightening.ipynb #371f789b
 class LatentFlow(nn.Module):
     "Latents whose smooth map follows the prior of a model, whose mechanisms and first frame it shares"
     def __init__(self,
@@ -65,7 +65,7 @@ class LatentFlow(nn.Module):
         volume = torch.linalg.slogdet(J).logabsdet.mean() / self.config.d_x
         return ELBO(volume + prior, volume, -prior)
 
-# %% ../nbs/54_straightening.ipynb #13baba09
+# %% ../nbs/54_straightening.ipynb #cbf836e7
 VARIANCES_WEIGHT = .01  # the means matter more: training goes on to correct the variances
 
 
@@ -93,7 +93,7 @@ def absorb(
     params = [*model.encoder.parameters(), *model.decoder.parameters()]
     minimise(params, loss, len(frames), config, device, show)
 
-# %% ../nbs/54_straightening.ipynb #64e9962f
+# %% ../nbs/54_straightening.ipynb #2e3502f3
 def straighten(
     model: MechanismVAE,  # aligned
     x: torch.Tensor,  # (n, T, d_x), training data
