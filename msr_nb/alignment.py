@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['SMOOTH', 'ROUGH', 'FREQUENCY', 'EPSILON', 'LIKELY', 'EXAMPLES', 'CLEARLY', 'MECHANISMS_SHARE', 'minimise', 'Inputs',
            'inputs', 'regress', 'derivatives', 'effects', 'Moments', 'moments', 'spread', 'whitening', 'any_matrix',
-           'rotation', 'sparsest_map', 'fold', 'strongest', 'start_masks', 'fit_mechanisms', 'best_map', 'align']
+           'rotation', 'sparsest_map', 'fold', 'strongest', 'start_masks', 'start_variances', 'fit_mechanisms',
+           'best_map', 'align']
 
 # %% ../nbs/52_alignment.ipynb #e9ee913a
 import time
@@ -236,10 +237,26 @@ def start_masks(
         with torch.no_grad(): mask.gamma.copy_(odds)
         mask.unfreeze()
 
-# %% ../nbs/52_alignment.ipynb #8c74994c
+# %% ../nbs/52_alignment.ipynb #0fbe26a3
 EXAMPLES = 4_000  # enough to measure a variance, or effects
 
 
+@torch.no_grad()
+def start_variances(
+    model: MechanismVAE,  # with a past
+    x: torch.Tensor,  # (n, T, d_x), some of the data
+    a: torch.Tensor | None,  # (n, T, d_a); None if there are no actions
+):
+    "Variances of mechanisms and first frame as they are in the latents of x, in place"
+    q, lags = model.q_z_given_x(x), model.config.lags
+    model.first_mean.copy_(q.mean[:, :lags].mean((0, 1)))
+    model.first_log_var.copy_(q.mean[:, :lags].var((0, 1)).log())
+    if model.config.variance != 'learned': return
+    past, a, _ = inputs(q.mean, a, lags)
+    missed = q.mean[:, lags:].flatten(0, 1) - model.transition(past, a).mean
+    model.transition.log_var.copy_((missed.square().mean(0) + q.log_var.exp().mean((0, 1))).log())
+
+# %% ../nbs/52_alignment.ipynb #5d1c266e
 @torch.enable_grad()
 def fit_mechanisms(
     model: MechanismVAE,
@@ -248,28 +265,21 @@ def fit_mechanisms(
     config: TrainConfig,  # steps, minutes, batch size, seed
     show: bool = False,  # show a progress bar
 ):
-    "Fit new mechanisms to latents that stand still, masks as they are; and the first frame's prior"
+    "Fit new mechanisms to latents that stand still, masks as they are; with a past, variances and first frame too"
     device, lags = next(model.parameters()).device, model.config.lags
     z, a = encode(model, x).to(device), None if a is None else a.to(device)
     with seeded(config.seed): fresh = model.config.transition()
     fresh = {k: v for k, v in fresh.state_dict().items() if not k.startswith('mask_')}
     model.transition.load_state_dict(fresh, strict=False)
-    past, a, _ = inputs(z, a, lags)
+    past, a_now, _ = inputs(z, a, lags)
     target = z[:, lags:].flatten(0, 1)
     masks = {mask.gamma for mask in model.transition.graphs().values()}
     params = [p for p in model.transition.parameters() if p.requires_grad and p not in masks]
     def loss(i, generator):
-        p = model.transition(None if past is None else past[i], None if a is None else a[i], generator)
+        p = model.transition(None if past is None else past[i], None if a is None else a_now[i], generator)
         return -log_density(target[i], p).mean()
     minimise(params, loss, len(target), config, device, show)
-    with torch.no_grad():
-        if model.config.variance == 'learned':  # its steps are too few for the variances: put them where they belong
-            some = [None if part is None else part[:EXAMPLES] for part in (past, a)]
-            errors = target[:EXAMPLES] - model.transition(*some).mean
-            model.transition.log_var.copy_(errors.square().mean(0).log())
-        if lags:
-            model.first_mean.copy_(z[:, :lags].mean((0, 1)))
-            model.first_log_var.copy_(z[:, :lags].var((0, 1)).log())
+    if lags: start_variances(model, x[:EXAMPLES].to(device), None if a is None else a[:EXAMPLES])
 
 # %% ../nbs/52_alignment.ipynb #d00030be
 CLEARLY = .05  # share by which the innovations' map must be sparser to be believed

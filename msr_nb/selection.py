@@ -24,7 +24,7 @@ from .metrics import mcc, udr
 from .plots import Picture, panels
 from .training import CHECKPOINT, replacing
 
-# %% ../nbs/67_selection.ipynb #b6a7e775
+# %% ../nbs/67_selection.ipynb #918dc265
 EDGE_SHARES = (.1, .2, .35, .55, .8)  # of all possible edges
 
 
@@ -39,7 +39,7 @@ def budgets_at(
              'beta_a': 0 if data.a is None else d_z * data.a.shape[-1]}
     return {name: max(round(share * count), d_z) for name, count in cells.items() if count}
 
-# %% ../nbs/67_selection.ipynb #1f9b5d01
+# %% ../nbs/67_selection.ipynb #6d5949b3
 class Candidate(NamedTuple):
     "What is kept of a fit"
     share: float  # of all possible edges, as budget
@@ -58,7 +58,7 @@ def copy_checkpoint(
     if not source.exists() or target.exists(): return
     with replacing(target) as tmp: shutil.copyfile(source, tmp)
 
-# %% ../nbs/67_selection.ipynb #81b9d39c
+# %% ../nbs/67_selection.ipynb #13cd2feb
 def fit_candidates(
     train: Trajectories,  # x and a are used, nothing else
     valid: Trajectories,  # the same
@@ -85,7 +85,7 @@ def fit_candidates(
                                estimator.transform(valid.x)))
     return found
 
-# %% ../nbs/67_selection.ipynb #60e01d88
+# %% ../nbs/67_selection.ipynb #3f912769
 def score_candidates(
     candidates: list[Candidate],
     z: np.ndarray | None = None,  # (n, T, d_z) true latents of the validation data, where they are known
@@ -100,7 +100,7 @@ def score_candidates(
     if z is not None: table['mcc'] = [np.mean([mcc(z, c.z_hat).score for c in group]) for group in groups]
     return table
 
-# %% ../nbs/67_selection.ipynb #14714fd6
+# %% ../nbs/67_selection.ipynb #67c7fac3
 TOLERANCE = .005  # of UDR: what a few seeds cannot tell apart
 
 
@@ -113,7 +113,7 @@ def pick_share(
     if eligible.empty: raise ValueError(f'no candidate has the {d_z} edges that {d_z} latents need: try larger shares')
     return float(eligible.index[eligible.udr >= eligible.udr.max() - TOLERANCE].min())
 
-# %% ../nbs/67_selection.ipynb #088ff8a0
+# %% ../nbs/67_selection.ipynb #7f50176f
 def plot_scores(
     table: pd.DataFrame,  # of `score_candidates`
     picked: float,  # share

@@ -24,6 +24,7 @@ def undone(monkeypatch):
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     path, main = sys.path[:], sys.modules['__main__']
     monkeypatch.chdir(NBS)
+    torch.set_num_threads(1)  # small networks gain nothing from a second, and lose much where cores are shared
     plt.switch_backend('Agg')
     with patch.dict(os.environ), plt.rc_context(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         yield
