@@ -16,7 +16,7 @@ from .cli import published_rows
 from .plots import Picture, panels
 from .selection import pick_share
 
-# %% ../nbs/75_results.ipynb #d9d26a8d
+# %% ../nbs/75_results.ipynb #19ac3b9f
 def read_results(
     folder: Path | str,  # of JSON files as `msr_nb reproduce` writes them
 ) -> pd.DataFrame:
@@ -34,7 +34,7 @@ def published_constraint(
     rows = (r for r in published_rows(name, edges) if r['method'].startswith('constraint'))
     return next(rows, dict.fromkeys(('mcc', 'r', 'r_con', 'shd')))
 
-# %% ../nbs/75_results.ipynb #c8472a48
+# %% ../nbs/75_results.ipynb #9039892a
 def with_spread(
     values: pd.Series,
     digits: int,
@@ -57,7 +57,7 @@ def summarise(
     rows = [row(*key, group) for key, group in runs.groupby(['dataset', 'protocol'])]
     return pd.DataFrame(rows).set_index(['data set', 'protocol'])
 
-# %% ../nbs/75_results.ipynb #7b22131e
+# %% ../nbs/75_results.ipynb #c45828d3
 def plot_seeds(
     runs: pd.DataFrame,  # of `read_results`
 ) -> Picture:
@@ -75,7 +75,7 @@ def plot_seeds(
     ax.legend(fontsize=8)
     return figure
 
-# %% ../nbs/75_results.ipynb #6d02b913
+# %% ../nbs/75_results.ipynb #0ccfefea
 def ablations(
     runs: pd.DataFrame,  # of `read_results`, which differ in method, sparsity and options
 ) -> pd.DataFrame:  # one row a variant, columns by data set and score
@@ -86,7 +86,7 @@ def ablations(
     table = runs.assign(variant=variants).pivot(index='variant', columns='dataset', values=scores)
     return table.swaplevel(axis=1).sort_index(axis=1, level=0, sort_remaining=False)
 
-# %% ../nbs/75_results.ipynb #3f09e3b0
+# %% ../nbs/75_results.ipynb #b68cf6d8
 def plot_growth(
     runs: pd.DataFrame,  # of `read_results`
     by: str,  # the column that grows
@@ -107,7 +107,7 @@ def plot_growth(
     axes[0].legend(fontsize=7)
     return figure
 
-# %% ../nbs/75_results.ipynb #ce36f0ca
+# %% ../nbs/75_results.ipynb #1fc6a655
 def selections(
     runs: pd.DataFrame,  # of `read_results`, of files that `msr_nb select` wrote
 ) -> pd.DataFrame:  # one row a data set
