@@ -13,7 +13,7 @@ import torch
 
 from .vae import MechanismVAE
 
-# %% ../nbs/45_sparsity.ipynb #956b55c3
+# %% ../nbs/45_sparsity.ipynb #e6a3172f
 def check_nonnegative(**values):
     "Each value must be a number of at least zero, or None"
     for name, value in values.items():
@@ -56,7 +56,7 @@ class Penalty(Pressure):
         "No budget: a penalty never constrains"
         return {}
 
-# %% ../nbs/45_sparsity.ipynb #f836813f
+# %% ../nbs/45_sparsity.ipynb #f3f8b882
 @dataclass(frozen=True)
 class Constraint(Pressure):
     "Budget of expected edges (JMLR, constrained estimation), enforced by a Lagrange multiplier"
@@ -88,7 +88,7 @@ class Constraint(Pressure):
         "The budget in force"
         return cells + self.done(progress) * (min(beta, cells) - cells)
 
-# %% ../nbs/45_sparsity.ipynb #384de2c8
+# %% ../nbs/45_sparsity.ipynb #d227545c
 class EdgeMultiplier(cooper.multipliers.DenseMultiplier):
     "A multiplier that stays non-negative and drops to zero where its constraint holds"
     def __init__(self,
@@ -104,7 +104,7 @@ class EdgeMultiplier(cooper.multipliers.DenseMultiplier):
         self.weight.relu_()
         if self.restarts: self.weight.mul_(self.weight.grad > 0)
 
-# %% ../nbs/45_sparsity.ipynb #9a774881
+# %% ../nbs/45_sparsity.ipynb #dc0cad12
 class SparseELBO(cooper.ConstrainedMinimizationProblem):
     "Minimise kl_weight * kl - reconstruction + price_weight * price * edges / d_x, subject to budgets of edges"
     def __init__(self,

@@ -137,6 +137,13 @@ def test_figures_are_small(path):
 
 
 @each_notebook
+def test_figures_are_stored(path):
+    "A notebook saved without having been run would have none"
+    described = [cell for cell in cells(path) if '#| fig-alt' in cell.source]
+    assert all(any('image/png' in out.get('data', {}) for out in cell.outputs) for cell in described)
+
+
+@each_notebook
 def test_exported_cells_name_what_they_import(path):
     names = [alias.name for source in exported(path) for node in ast.walk(ast.parse(source))
              if isinstance(node, ast.ImportFrom) for alias in node.names]
