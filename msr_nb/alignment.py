@@ -240,7 +240,7 @@ def start_masks(
         with torch.no_grad(): mask.gamma.copy_(odds)
         mask.unfreeze()
 
-# %% ../nbs/52_alignment.ipynb #0fbe26a3
+# %% ../nbs/52_alignment.ipynb #d4e8393c
 EXAMPLES = 4_000  # enough to measure a variance, or effects
 
 
@@ -249,6 +249,7 @@ def start_variances(
     model: MechanismVAE,  # with a past
     x: torch.Tensor,  # (n, T, d_x), some of the data
     a: torch.Tensor | None,  # (n, T, d_a); None if there are no actions
+    generator: torch.Generator | None = None,  # noise of the masks
 ):
     "Variances of mechanisms and first frame as they are in the latents of x, in place"
     q, lags = model.q_z_given_x(x), model.config.lags
@@ -256,10 +257,10 @@ def start_variances(
     model.first_log_var.copy_(q.mean[:, :lags].var((0, 1)).log())
     if model.config.variance != 'learned': return
     past, a, _ = inputs(q.mean, a, lags)
-    missed = q.mean[:, lags:].flatten(0, 1) - model.transition(past, a).mean
+    missed = q.mean[:, lags:].flatten(0, 1) - model.transition(past, a, generator).mean
     model.transition.log_var.copy_((missed.square().mean(0) + q.log_var.exp().mean((0, 1))).log())
 
-# %% ../nbs/52_alignment.ipynb #5d1c266e
+# %% ../nbs/52_alignment.ipynb #de811dd3
 @torch.enable_grad()
 def fit_mechanisms(
     model: MechanismVAE,
@@ -282,7 +283,8 @@ def fit_mechanisms(
         p = model.transition(None if past is None else past[i], None if a is None else a_now[i], generator)
         return -log_density(target[i], p).mean()
     minimise(params, loss, len(target), config, device, show)
-    if lags: start_variances(model, x[:EXAMPLES].to(device), None if a is None else a[:EXAMPLES])
+    generator = torch.Generator(device).manual_seed(config.seed)
+    if lags: start_variances(model, x[:EXAMPLES].to(device), None if a is None else a[:EXAMPLES], generator)
 
 # %% ../nbs/52_alignment.ipynb #d00030be
 CLEARLY = .05  # share by which the innovations' map must be sparser to be believed
