@@ -8,7 +8,7 @@ __all__ = ['SMOOTH', 'ROUGH', 'FREQUENCY', 'PASSES', 'EPSILON', 'LIKELY', 'EXAMP
            'any_matrix', 'rotation', 'sparsest_map', 'fold', 'strongest', 'start_masks', 'start_variances',
            'fit_mechanisms', 'best_map', 'align']
 
-# %% ../nbs/52_alignment.ipynb #e9ee913a
+# %% ../nbs/52_alignment.ipynb #54b2f80d
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from .nets import log_density, mlp
 from .soap import REFRESH, SOAP
-from .training import TrainConfig, cosine, encode, part_of, seeded, share_spent
+from .training import TrainConfig, at_most, cosine, encode, part_of, seeded, share_spent
 from .vae import MechanismVAE, stack_past
 
 # %% ../nbs/52_alignment.ipynb #a321aaac
@@ -68,7 +68,7 @@ def inputs(
     change = z[:, lags:].flatten(0, 1) - (past[:, :z.shape[-1]] if lags else 0)
     return Inputs(past, None if a is None else a[:, lags:].flatten(0, 1), change)
 
-# %% ../nbs/52_alignment.ipynb #7597027e
+# %% ../nbs/52_alignment.ipynb #465630e0
 SMOOTH = {'width': 128, 'depth': 3, 'activation': 'silu'}  # for actions
 ROUGH = {'width': 256, 'depth': 2, 'activation': 'sine'}  # for a past
 FREQUENCY = 4.  # factor on the first layer's weights of a rough network at the start
@@ -86,8 +86,7 @@ def regress(
     with seeded(config.seed): net = mlp(u.shape[1], d_z, **(ROUGH if rough else SMOOTH)).to(u)
     if rough:
         with torch.no_grad(): net[0].weight *= FREQUENCY
-        most = max(PASSES * len(u) // config.batch_size, 100)
-        config = replace(config, steps=most if config.steps is None else min(config.steps, most))
+        config = at_most(PASSES, config, len(u))
     def loss(i, generator): return (net(u[i]) - data.change[i]).square().mean()
     minimise(net.parameters(), loss, len(u), config, u.device, show)
     return net
@@ -260,7 +259,7 @@ def start_variances(
     missed = q.mean[:, lags:].flatten(0, 1) - model.transition(past, a, generator).mean
     model.transition.log_var.copy_((missed.square().mean(0) + q.log_var.exp().mean((0, 1))).log())
 
-# %% ../nbs/52_alignment.ipynb #de811dd3
+# %% ../nbs/52_alignment.ipynb #a4c06da3
 @torch.enable_grad()
 def fit_mechanisms(
     model: MechanismVAE,
@@ -280,11 +279,12 @@ def fit_mechanisms(
     masks = {mask.gamma for mask in model.transition.graphs().values()}
     params = [p for p in model.transition.parameters() if p.requires_grad and p not in masks]
     def loss(i, generator):
-        p = model.transition(None if past is None else past[i], None if a is None else a_now[i], generator)
+        p = model.transition(None if past is None else past[i], None if a_now is None else a_now[i], generator)
         return -log_density(target[i], p).mean()
     minimise(params, loss, len(target), config, device, show)
-    generator = torch.Generator(device).manual_seed(config.seed)
-    if lags: start_variances(model, x[:EXAMPLES].to(device), None if a is None else a[:EXAMPLES], generator)
+    if lags:
+        generator = torch.Generator(device).manual_seed(config.seed)
+        start_variances(model, x[:EXAMPLES].to(device), None if a is None else a[:EXAMPLES], generator)
 
 # %% ../nbs/52_alignment.ipynb #d00030be
 CLEARLY = .05  # share by which the innovations' map must be sparser to be believed

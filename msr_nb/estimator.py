@@ -262,7 +262,7 @@ def build(
     with seeded(seed): model = MechanismVAE(config)
     return model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
 
-# %% ../nbs/65_estimator.ipynb #65c79b51
+# %% ../nbs/65_estimator.ipynb #fb30664f
 REPORTED = 500  # sequences that a report looks at
 
 
@@ -274,10 +274,10 @@ def report_fitted(
 ) -> Report:
     "The assumptions of the theorems, for the model in place of the truth"
     model, past, d_z = copy.deepcopy(model).double().cpu().eval(), model.config.lags > 0, model.config.d_z
+    for mask in model.transition.graphs().values(): mask.freeze()  # at its graph, or each pass would draw another
     data = inputs(encode(model, x.double()), None if a is None else a.double(), model.config.lags)
-    parts = [data.past[:, :d_z]] if past else []
-    older = data.past[:, d_z:] if past else None
-    u = torch.cat([*parts, *([] if a is None else [data.a])], 1)
+    newest, older = data.past.tensor_split([d_z], 1) if past else (None, None)
+    u = data._replace(past=newest).seen()
     def mechanisms(u):
         u = torch.as_tensor(u)
         newest, a = u[:, :d_z * past], u[:, d_z * past:]

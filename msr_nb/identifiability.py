@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['TOLERANCE', 'LINEAR', 'Span', 'span', 'action_spans', 'time_span', 'parameter_span', 'sets_around', 'isolate',
            'Report', 'promise', 'Known', 'known_model', 'spans_of', 'smallest_singular_value', 'report_latents',
-           'report_on', 'report', 'plot_report']
+           'report_on', 'report']
 
-# %% ../nbs/22_identifiability.ipynb #f4ebb485
+# %% ../nbs/22_identifiability.ipynb #11b202de
 from collections.abc import Callable
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
@@ -199,7 +198,7 @@ def smallest_singular_value(
     values = np.linalg.svd(J, compute_uv=False)
     return float((values[:, -1] / values[:, 0]).min())
 
-# %% ../nbs/22_identifiability.ipynb #aa53031d
+# %% ../nbs/22_identifiability.ipynb #94b77da4
 def report_latents(
     Gz: np.ndarray | None = None,  # (d_z, d_z)
     Ga: np.ndarray | None = None,  # (d_z, d_a)
@@ -223,7 +222,7 @@ def report_on(
                          columns=['span', 'wanted', 'rank', 'smallest']).set_index('span')
     return Report(latents, table, injectivity, promise(latents['mixed with'], spans, known.k()))
 
-
+# %% ../nbs/22_identifiability.ipynb #2554cfa3
 def report(
     data,  # name of a data set, a DatasetSpec, or a dict of graphs: Gz (d_z, d_z), Ga (d_z, d_a), or both
     mean: Callable | None = None,  # with graphs: means of the latents given past and actions, (n, d_in) -> (n, d_z)
@@ -236,19 +235,3 @@ def report(
     rng, cells = np.random.default_rng(seed), sum(G.sum() for G in known.graphs.values())
     n = max(samples, 2 * cells + 1)  # fewer than the dimensions could never span them
     return report_on(known, known.draw(rng, n), known.draw(rng, n))
-
-# %% ../nbs/22_identifiability.ipynb #06261e9e
-def plot_report(
-    report: Report,
-):  # the figure
-    "Latents that may stay mixed as dark cells, and the smallest singular value of each span"
-    d_z = len(report.latents)
-    cells = np.eye(d_z)
-    for i, others in enumerate(report.latents['mixed with']): cells[i, others] = 1
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7, 1.6 + .16 * max(d_z, len(report.spans))), layout='constrained')
-    left.imshow(cells, cmap='Greys', vmax=1.5)
-    left.set(title='may stay mixed', xlabel='latent', ylabel='latent')
-    right.barh(report.spans.index, report.spans.smallest.clip(TOLERANCE), color='grey')
-    right.set(title='smallest singular value of the span', xscale='log', xlim=(TOLERANCE, 1))
-    right.invert_yaxis()
-    return fig

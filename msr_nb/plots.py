@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['BLUE', 'VERMILION', 'GREY', 'STYLE', 'NOTATION', 'COLUMN_TITLES', 'panels', 'cell_size', 'show_matrix', 'mark_cells',
-           'plot_graphs', 'in_partner_order', 'plot_correlation', 'over_training', 'plot_lines', 'plot_mask_history',
-           'plot_history', 'plot_latents', 'save_figure']
+           'plot_graphs', 'plot_report', 'in_partner_order', 'plot_correlation', 'over_training', 'plot_lines',
+           'plot_mask_history', 'plot_history', 'plot_latents', 'save_figure']
 
-# %% ../nbs/60_plots.ipynb #8fe7dec4
+# %% ../nbs/60_plots.ipynb #971d6b51
 import os
 from io import BytesIO
 from pathlib import Path
@@ -18,9 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
+from .identifiability import TOLERANCE, Report
 from .metrics import as_floats, check_assignment, paired_frames, standardise, take_matched
 
-# %% ../nbs/60_plots.ipynb #80ab3ebc
+# %% ../nbs/60_plots.ipynb #f2fe29a7
 BLUE, VERMILION, GREY = '#0072b2', '#d55e00', '#6b6b6b'  # Okabe & Ito 2008, and a neutral
 
 STYLE = {
@@ -40,7 +41,7 @@ class Picture(Figure):
         self.savefig(png, format='png', bbox_inches='tight')
         return png.getvalue()
 
-# %% ../nbs/60_plots.ipynb #46c3d805
+# %% ../nbs/60_plots.ipynb #d0501fdd
 def panels(
     count: int,  # how many panels
     size: tuple[float, float],  # of one panel, inches
@@ -55,7 +56,7 @@ def panels(
     for ax in axes[count:]: ax.remove()
     return figure, axes[:count]
 
-# %% ../nbs/60_plots.ipynb #0cdf7561
+# %% ../nbs/60_plots.ipynb #6e845e5b
 def cell_size(
     shape: tuple[int, int],  # (rows, columns)
 ) -> float:  # inches
@@ -79,7 +80,7 @@ def show_matrix(
     for axis, n in ((ax.xaxis, columns), (ax.yaxis, rows)): axis.set_ticks(range(0, n, -(-n // 12)))
     return image
 
-# %% ../nbs/60_plots.ipynb #fd14feba
+# %% ../nbs/60_plots.ipynb #5c1e3106
 def mark_cells(
     ax: Axes,
     cells: np.ndarray,  # (rows, columns) booleans: where
@@ -92,7 +93,7 @@ def mark_cells(
     ax.scatter(columns, rows, s=min(.5 * width, 8) ** 2, linewidth=min(.08 * width, 1.2),
                label=f'{label}: {len(rows)}', zorder=3, **kwargs)
 
-# %% ../nbs/60_plots.ipynb #01522d4b
+# %% ../nbs/60_plots.ipynb #62c0d2e4
 NOTATION = {  # kind -> truth, learned, a parent
     'Gz': ('$G^z$', r'$\hat{G}^z$', r'parent $z_j$'),
     'Ga': ('$G^a$', r'$\hat{G}^a$', r'parent $a_\ell$'),
@@ -122,7 +123,23 @@ def plot_graphs(
     figure.legend(*right.get_legend_handles_labels(), loc='outside lower center', ncols=2)
     return figure
 
-# %% ../nbs/60_plots.ipynb #21f7cd97
+# %% ../nbs/60_plots.ipynb #0d8cd6ce
+def plot_report(
+    report: Report,
+) -> Picture:
+    "Latents that may stay mixed as dark cells, and the smallest singular value of each span"
+    d_z = len(report.latents)
+    cells = np.eye(d_z)
+    for i, others in enumerate(report.latents['mixed with']): cells[i, others] = 1
+    figure, (left, right) = panels(2, (3.5, 1.6 + .16 * max(d_z, len(report.spans))))
+    show_matrix(left, cells, 'Greys', vmax=1.5)
+    left.set(title='may stay mixed', xlabel='latent', ylabel='latent')
+    right.barh(report.spans.index, report.spans.smallest.clip(TOLERANCE), color=GREY)
+    right.set(title='smallest singular value of the span', xscale='log', xlim=(TOLERANCE, 1))
+    right.invert_yaxis()
+    return figure
+
+# %% ../nbs/60_plots.ipynb #96506757
 def in_partner_order(
     assignment: np.ndarray,  # (d_z,) learned indices, or -1
     d_hat: int,  # number of learned latents
@@ -150,7 +167,7 @@ def plot_correlation(
     figure.colorbar(image, ax=ax, shrink=.8, label='|correlation|', ticks=[0, .5, 1]).outline.set_visible(False)
     return figure
 
-# %% ../nbs/60_plots.ipynb #b7e9bb93
+# %% ../nbs/60_plots.ipynb #aaa5de81
 def over_training(
     ax: Axes,
 ):
@@ -171,7 +188,7 @@ def plot_lines(
     ax.plot(steps, values, linewidth=.9, alpha=.7, **kwargs)
     ax.plot([], [], label=f'{label}: {values.shape[1]}', **kwargs)
 
-# %% ../nbs/60_plots.ipynb #4c6bc859
+# %% ../nbs/60_plots.ipynb #28a4c8b4
 @mpl.rc_context(STYLE)
 def plot_mask_history(
     probs,  # (n_logs, d_z, d_in) edge probabilities, aligned with `G`
@@ -196,7 +213,7 @@ def plot_mask_history(
     figure.legend(loc='outside upper center', ncols=2)
     return figure
 
-# %% ../nbs/60_plots.ipynb #879976c4
+# %% ../nbs/60_plots.ipynb #56d8b18f
 COLUMN_TITLES = {
     'mcc': 'MCC', 'r': '$R$', 'r_con': '$R_{con}$', 'shd': 'SHD', 'elbo': 'ELBO', 'kl': 'KL',
     'edges_Gz': r'expected edges of $\hat{G}^z$', 'edges_Ga': r'expected edges of $\hat{G}^a$',
@@ -221,7 +238,7 @@ def plot_history(
         over_training(ax)
     return figure
 
-# %% ../nbs/60_plots.ipynb #7fe9b4de
+# %% ../nbs/60_plots.ipynb #fac97d82
 @mpl.rc_context(STYLE)
 def plot_latents(
     z,  # (n, d_z) or (n, T, d_z), true latents
@@ -243,7 +260,7 @@ def plot_latents(
         ax.set(xticks=[], yticks=[])
     return figure
 
-# %% ../nbs/60_plots.ipynb #d3dfc2e2
+# %% ../nbs/60_plots.ipynb #59229f74
 def save_figure(
     figure: Figure,
     path,  # where to; the ending chooses the format, folders above are made

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VARIANCES_WEIGHT', 'FLOW_PASSES', 'SmoothMap', 'LatentFlow', 'absorb', 'straighten']
 
-# %% ../nbs/54_straightening.ipynb #3455eaa8
+# %% ../nbs/54_straightening.ipynb #bfac7fe1
 import copy
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from torch import nn
 from .alignment import minimise
 from .nets import Gaussian, log_density
 from .sparsity import Constraint, Penalty
-from .training import TrainConfig, Trainer, encode, run, seeded
+from .training import TrainConfig, Trainer, at_most, encode, run, seeded
 from .vae import ELBO, MechanismVAE
 
 # %% ../nbs/54_straightening.ipynb #20d82040
@@ -93,8 +93,8 @@ def absorb(
     params = [*model.encoder.parameters(), *model.decoder.parameters()]
     minimise(params, loss, len(frames), config, device, show)
 
-# %% ../nbs/54_straightening.ipynb #740e9807
-FLOW_PASSES = 10  # over the data, at most
+# %% ../nbs/54_straightening.ipynb #0c7a83ad
+FLOW_PASSES = 10  # over the data, at most: or the masks fit the accidents of few
 
 
 def straighten(
@@ -108,8 +108,6 @@ def straighten(
 ):
     "Make the latents linear in those that suit the mechanisms best; mechanisms and masks go with them"
     with seeded(config.seed): flow = LatentFlow(model).to(next(model.parameters()).device)
-    most = max(FLOW_PASSES * len(x) // config.batch_size, 100)  # or with few data the masks fit their accidents
-    steps = most if config.steps is None else min(config.steps, most)
-    config = replace(config, steps=steps, optimizer='soap', lr=1e-2, kl_warmup=0.)
+    config = replace(at_most(FLOW_PASSES, config, len(x)), optimizer='soap', lr=1e-2, kl_warmup=0.)
     run(Trainer(flow, encode(model, x), a, sparsity, config), show=show)
     absorb(model, flow.map, x, teaching, show)
