@@ -47,7 +47,7 @@ from .selection import EDGE_SHARES, budgets_at, fit_candidates, pick_share, plot
 from .training import DivergedError, TrainConfig, write_text
 from .vae import ModelConfig
 
-# %% ../nbs/70_cli.ipynb #2f324681
+# %% ../nbs/70_cli.ipynb #6b5b9a54
 def list_datasets() -> pd.DataFrame:
     "The registry as a table"
     def row(spec):
@@ -57,7 +57,7 @@ def list_datasets() -> pd.DataFrame:
                 'graph': kind.graph, 'edges': int(G.sum()), 'expected': report(spec, samples=100).expectation}
     return pd.DataFrame([row(spec) for spec in DATASETS.values()]).set_index('data set')
 
-# %% ../nbs/70_cli.ipynb #99f0e0b1
+# %% ../nbs/70_cli.ipynb #98dac56d
 RESULT, SETTINGS = 'result.json', 'run.json'
 
 
@@ -89,7 +89,7 @@ def claim_folder(
     write_text(folder / SETTINGS, as_json(settings))
     return folder
 
-# %% ../nbs/70_cli.ipynb #090b0132
+# %% ../nbs/70_cli.ipynb #bbe2d49c
 def edge_budgets(
     data: Trajectories,
 ) -> dict:
@@ -118,7 +118,7 @@ def evaluate_fit(
     "Every metric that the truth allows"
     return evaluate(data.z, estimator.transform(data.x), data.Gz, estimator.Gz_, data.Ga, estimator.Ga_)
 
-# %% ../nbs/70_cli.ipynb #5a4de861
+# %% ../nbs/70_cli.ipynb #fd8dd66c
 def draw(
     folder: Path,  # where the PNG files go
     estimator: MechanismSparsityICA,  # fitted
@@ -138,7 +138,7 @@ def draw(
         save_figure(plot_graphs(G, align_graph(G_hat, matched.assignment, name), name), folder / f'graph_{name}.png')
         save_figure(plot_mask_history(np.stack(aligned), history['step'], G), folder / f'masks_{name}.png')
 
-# %% ../nbs/70_cli.ipynb #f1de0584
+# %% ../nbs/70_cli.ipynb #a2cff48b
 COLUMNS = ['mcc', 'r', 'r_con', 'shd', 'seconds']
 
 
@@ -182,7 +182,7 @@ def as_text(
     cells = {c: [('' if pd.isna(v) else f'{v:.{digits.get(c, 3)}f}') for v in table[c]] for c in table}
     return pd.DataFrame(cells, index=table.index).to_string()
 
-# %% ../nbs/70_cli.ipynb #089d9c09
+# %% ../nbs/70_cli.ipynb #78203834
 def versions() -> dict:
     "What the numbers depend on besides the command"
     packages = ('msr_nb', 'torch', 'numpy', 'cooper-optim')
@@ -205,7 +205,7 @@ def fit_and_evaluate(
                'valid_elbo': estimator.elbo(data.valid.x, data.valid.a)}
     return estimator, scores
 
-# %% ../nbs/70_cli.ipynb #223fe8d6
+# %% ../nbs/70_cli.ipynb #b0c941af
 def peak_megabytes() -> int | None:
     "The most memory this process has held; None where the system does not say"
     try:
@@ -219,7 +219,7 @@ def provenance() -> dict:
     return {'torch_threads': torch.get_num_threads(), 'peak_megabytes': peak_megabytes(),
             'command': shlex.join(['msr_nb', *sys.argv[1:]]), 'versions': versions()}
 
-# %% ../nbs/70_cli.ipynb #edb9ade9
+# %% ../nbs/70_cli.ipynb #f0da1d92
 def announce(show: bool, line: str):
     "One line on standard error, beside the progress bars"
     if show: print(line, file=sys.stderr)
@@ -248,7 +248,7 @@ def finish(
     write_text(folder / RESULT, as_json(result))
     return folder, result
 
-# %% ../nbs/70_cli.ipynb #4f6530b7
+# %% ../nbs/70_cli.ipynb #9a6da8b4
 OWN = ('d_x', 'd_z', 'd_a', 'lags', 'steps', 'minutes', 'seed')
 FIELDS = {field.name: part for part, config in (('model_options', ModelConfig), ('train_options', TrainConfig))
           for field in fields(config) if field.name not in OWN}
@@ -267,7 +267,7 @@ def parse_options(
         except (ValueError, SyntaxError): parsed[FIELDS[key]][key] = value
     return parsed
 
-# %% ../nbs/70_cli.ipynb #617296db
+# %% ../nbs/70_cli.ipynb #5b1c8025
 START = 'import sys; from msr_nb.cli import main; sys.exit(main())'
 
 
@@ -294,7 +294,7 @@ def finish_baseline(
     result = json.loads((folder / RESULT).read_text(encoding='utf-8'))
     return {k: result[k] for k in SCORES}
 
-# %% ../nbs/70_cli.ipynb #b716e547
+# %% ../nbs/70_cli.ipynb #d22dc29b
 def reproduce(
     name: str,  # of a data set
     seed: int = 0,  # of the fit; of the instance and examples too, unless protocol='authors'
@@ -335,7 +335,7 @@ def reproduce(
               'published': theirs or None, 'generate_seconds': generated}
     return finish(folder, estimator, data.test, result, start)
 
-# %% ../nbs/70_cli.ipynb #78ee1ae3
+# %% ../nbs/70_cli.ipynb #316b8fca
 ARRAYS = ('x', 'a', 'z', 'Gz', 'Ga')
 
 
@@ -370,7 +370,7 @@ def as_trajectories(
               for name, shape in (('Gz', (d_z, d_z)), ('Ga', (d_z, d_a)))}
     return Trajectories(x, z, a, **graphs)
 
-# %% ../nbs/70_cli.ipynb #4adb3546
+# %% ../nbs/70_cli.ipynb #07cfdae1
 def random_split(
     data: Trajectories,
     seed: int,  # which sequences are held out
@@ -395,7 +395,7 @@ def guess_latents(
     variances = np.linalg.eigvalsh(x.T @ x)[::-1].cumsum()
     return int(np.searchsorted(variances / variances[-1], .99)) + 1
 
-# %% ../nbs/70_cli.ipynb #78a5b249
+# %% ../nbs/70_cli.ipynb #10ac351c
 def own_sparsity(
     data: Trajectories,
     **given,  # beta_z, beta_a, alpha_z, alpha_a; None where not given
@@ -403,7 +403,7 @@ def own_sparsity(
     "What was asked for, else the edges of a known graph as budgets, else nothing: the estimator has its defaults"
     return {k: v for k, v in given.items() if v is not None} or edge_budgets(data)
 
-# %% ../nbs/70_cli.ipynb #e1c0e859
+# %% ../nbs/70_cli.ipynb #8c4b8994
 def fit(
     path: str,  # an .npz file
     out: str | None = None,  # folder of the run
@@ -431,7 +431,7 @@ def fit(
               **scores, 'no_sparsity': None, 'published': None}
     return finish(folder, estimator, splits.test, result, start)
 
-# %% ../nbs/70_cli.ipynb #49fc09af
+# %% ../nbs/70_cli.ipynb #30cc94a5
 def read_splits(
     source: str,  # name of a data set, or an .npz file
     n: int,  # sequences of a data set, in all splits
@@ -444,7 +444,7 @@ def read_splits(
     data = as_trajectories(read_arrays(source))
     return random_split(data, seed), guess_latents(data)
 
-# %% ../nbs/70_cli.ipynb #5bf58c00
+# %% ../nbs/70_cli.ipynb #f6a00b11
 def select(
     source: str,  # name of a data set, or an .npz file
     out: str | None = None,  # folder of the run
@@ -476,7 +476,7 @@ def select(
     write_text(folder / RESULT, as_json(result))
     return folder, result
 
-# %% ../nbs/70_cli.ipynb #ab068ec5
+# %% ../nbs/70_cli.ipynb #7d100b52
 def report_selection(
     folder: Path,
     result: dict,  # what result.json holds
@@ -487,7 +487,7 @@ def report_selection(
     print(f"{result['dataset']}: {result['picked']:g} of all possible edges, {budgets} of msr_nb fit")
     print(f'scores and figure in {folder}')
 
-# %% ../nbs/70_cli.ipynb #9de4f699
+# %% ../nbs/70_cli.ipynb #7bbc831a
 class Parser(argparse.ArgumentParser):
     "A parser whose complaints are one line"
     def error(self, message): self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
@@ -506,7 +506,7 @@ def number(
         raise argparse.ArgumentTypeError(f'must be {what} of at least {least:g}, got {text!r}')
     return parse
 
-# %% ../nbs/70_cli.ipynb #9034a607
+# %% ../nbs/70_cli.ipynb #8743d83f
 def add_run_arguments(
     parser: Parser,
 ):
@@ -552,7 +552,7 @@ def make_parser() -> Parser:
     p.add_argument('--n', type=number(int, 20), default=100_000, help='sequences of a data set (default 100000)')
     return parser
 
-# %% ../nbs/70_cli.ipynb #23ec8402
+# %% ../nbs/70_cli.ipynb #6ceedb43
 def report_run(
     folder: Path,
     result: dict,  # what result.json holds
