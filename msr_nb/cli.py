@@ -403,7 +403,7 @@ def own_sparsity(
     "What was asked for, else the edges of a known graph as budgets, else nothing: the estimator has its defaults"
     return {k: v for k, v in given.items() if v is not None} or edge_budgets(data)
 
-# %% ../nbs/70_cli.ipynb #8c4b8994
+# %% ../nbs/70_cli.ipynb #bee10c54
 def fit(
     path: str,  # an .npz file
     out: str | None = None,  # folder of the run
@@ -415,20 +415,22 @@ def fit(
     beta_a: float | None = None,  # budget of edges in G^a
     alpha_z: float | None = None,  # price of an edge in G^z
     alpha_a: float | None = None,  # price of an edge in G^a
+    lags: int | None = None,  # past frames a mechanism sees; None: 1 if there is time, else 0
+    options: tuple[str, ...] = (),  # 'KEY=VALUE', of fields of `ModelConfig` or `TrainConfig`
     progress: bool = True,  # show a progress bar
 ) -> tuple[Path, dict]:  # the folder, and what its result.json holds
     "Fit your own arrays, and evaluate as far as the truth is known"
     settings = {k: v for k, v in locals().items() if k not in ('out', 'progress')}
-    start = time.perf_counter()
+    start, other_fields = time.perf_counter(), parse_options(options)
     data = as_trajectories(read_arrays(path))
     sparsity = own_sparsity(data, beta_z=beta_z, beta_a=beta_a, alpha_z=alpha_z, alpha_a=alpha_a)
     splits, d_z = random_split(data, seed), latents or guess_latents(data)
     folder = claim_folder(out, Path(path).stem, settings | {'checksum': zlib.crc32(Path(path).read_bytes())})
     announce(progress, f'{path}: x {data.x.shape}, {d_z} latents, {sparsity}; into {folder}')
-    params = {'n_latents': d_z, 'seed': seed, 'progress': progress, **sparsity, **run_length(steps, minutes)}
-    estimator, scores = fit_and_evaluate(splits, folder, **params)
-    result = {'dataset': Path(path).stem, 'seed': seed, 'protocol': None, 'n': len(data.x), 'latents': d_z, **sparsity,
-              **scores, 'no_sparsity': None, 'published': None}
+    estimator, scores = fit_and_evaluate(splits, folder, n_latents=d_z, lags=lags, seed=seed, progress=progress,
+                                         **sparsity, **run_length(steps, minutes), **other_fields)
+    result = {'dataset': Path(path).stem, 'seed': seed, 'protocol': None, 'n': len(data.x), 'latents': d_z,
+              'lags': lags, 'options': list(options), **sparsity, **scores, 'no_sparsity': None, 'published': None}
     return finish(folder, estimator, splits.test, result, start)
 
 # %% ../nbs/70_cli.ipynb #30cc94a5
@@ -444,7 +446,7 @@ def read_splits(
     data = as_trajectories(read_arrays(source))
     return random_split(data, seed), guess_latents(data)
 
-# %% ../nbs/70_cli.ipynb #f6a00b11
+# %% ../nbs/70_cli.ipynb #ba681aad
 def select(
     source: str,  # name of a data set, or an .npz file
     out: str | None = None,  # folder of the run
@@ -455,22 +457,25 @@ def select(
     n: int = 100_000,  # sequences of a data set, in all splits
     steps: int | None = None,  # of each fit; 2,000 if `minutes` is not given either
     minutes: float | None = None,  # of each fit
+    lags: int | None = None,  # past frames a mechanism sees; None: 1 if there is time, else 0
+    options: tuple[str, ...] = (),  # 'KEY=VALUE', of fields of `ModelConfig` or `TrainConfig`
     progress: bool = True,  # show a progress bar
 ) -> tuple[Path, dict]:  # the folder, and what its result.json holds
     "Compare budgets of edges without the truth, and pick one"
     settings = {k: v for k, v in locals().items() if k not in ('out', 'progress')}
-    start = time.perf_counter()
+    start, other_fields = time.perf_counter(), parse_options(options)
     if steps is None and minutes is None: steps = 2_000
     data, d_z = read_splits(source, n, seed)
     d_z = latents or d_z
     folder = claim_folder(out, f'select-{Path(source).stem}', settings)
     found = fit_candidates(data.train, data.valid, d_z, shares, range(seed, seed + seeds), folder / 'fits', progress,
-                           steps=steps, minutes=minutes)
+                           steps=steps, minutes=minutes, lags=lags, **other_fields)
     table = score_candidates(found, data.valid.z)
     picked = pick_share(table, d_z)
     save_figure(plot_scores(table, picked), folder / 'scores.png')
     result = {'dataset': Path(source).stem, 'latents': d_z, 'seeds': seeds, 'n': len(data.train.x), 'steps': steps,
-              'picked': picked, 'budgets': budgets_at(picked, d_z, data.train),
+              'lags': lags, 'options': list(options),
+              'picked': picked, 'budgets': budgets_at(picked, d_z, data.train, lags),
               'scores': table.reset_index().to_dict('records'),
               'total_seconds': round(time.perf_counter() - start, 1), **provenance()}
     write_text(folder / RESULT, as_json(result))
@@ -506,16 +511,18 @@ def number(
         raise argparse.ArgumentTypeError(f'must be {what} of at least {least:g}, got {text!r}')
     return parse
 
-# %% ../nbs/70_cli.ipynb #8743d83f
+# %% ../nbs/70_cli.ipynb #27e37904
 def add_run_arguments(
     parser: Parser,
 ):
-    "What `reproduce` and `fit` have in common"
+    "What `reproduce`, `fit` and `select` have in common"
     parser.add_argument('--seed', type=number(int, 0), default=0, help='seed of everything random (default 0)')
     parser.add_argument('--out', help='folder of the run (default runs/NAME, or the next free number)')
     parser.add_argument('--minutes', type=number(float, .01), help='time for fitting, in place of a number of steps')
     parser.add_argument('--steps', type=number(int, 1), help='gradient steps of a fit')
     parser.add_argument('--threads', type=number(int, 1), default=1, help='threads of each fit (default 1)')
+    parser.add_argument('--set', dest='options', action='append', default=[], metavar='KEY=VALUE',
+                        help='a field of ModelConfig or TrainConfig, such as optimizer=adam; may be repeated')
     parser.add_argument('--quiet', dest='progress', action='store_false', help='no progress bars')
 
 
@@ -532,20 +539,20 @@ def make_parser() -> Parser:
     p.add_argument('--n', type=number(int, 20), default=1_000_000, help='sequences (default 1000000)')
     p.add_argument('--method', choices=METHODS, default='aligned', help='aligned, or joint training as in the papers')
     p.add_argument('--latents', type=number(int, 2), help="latents, with twice as many observed coordinates")
-    p.add_argument('--set', dest='options', action='append', default=[], metavar='KEY=VALUE',
-                   help='a field of ModelConfig or TrainConfig, such as optimizer=adam; may be repeated')
     p.add_argument('--no-sparsity', dest='sparsity', action='store_false', help='keep all edges open')
     p.add_argument('--no-baseline', dest='baseline', action='store_false', help='do not also fit without sparsity')
     p = commands.add_parser('fit', help='fit arrays of your own')
     p.add_argument('path', metavar='DATA.npz', help='arrays x and, optionally, a, z, Gz, Ga')
     add_run_arguments(p)
     p.add_argument('--latents', type=number(int, 1), help='number of latents (default: as the file says, else guessed)')
+    p.add_argument('--lags', type=number(int, 0), help='past frames a mechanism sees (default: 1 if there is time)')
     for name, what in (('beta', 'budget of edges'), ('alpha', 'price of an edge')):
         for graph in 'za': p.add_argument(f'--{name}-{graph}', type=number(float, 0), help=f'{what} in G^{graph}')
     p = commands.add_parser('select', help='compare budgets of edges without the truth')
     p.add_argument('source', metavar='NAME|DATA.npz', help='a data set, or arrays of your own')
     add_run_arguments(p)
     p.add_argument('--latents', type=number(int, 1), help='number of latents (default: as the data say, else guessed)')
+    p.add_argument('--lags', type=number(int, 0), help='past frames a mechanism sees (default: 1 if there is time)')
     p.add_argument('--shares', type=number(float, 0), nargs='+', default=EDGE_SHARES,
                    help='budgets, as shares of all possible edges')
     p.add_argument('--seeds', type=number(int, 2), default=2, help='fits of each budget (default 2)')

@@ -24,7 +24,7 @@ from .metrics import mcc, udr
 from .plots import Picture, panels
 from .training import CHECKPOINT, replacing
 
-# %% ../nbs/67_selection.ipynb #918dc265
+# %% ../nbs/67_selection.ipynb #33fd87b6
 EDGE_SHARES = (.1, .2, .35, .55, .8)  # of all possible edges
 
 
@@ -32,10 +32,11 @@ def budgets_at(
     share: float,  # of all possible edges, in (0, 1]
     d_z: int,  # latents
     data: Trajectories,  # several frames have a G^z, actions a G^a
+    lags: int | None = None,  # of the estimator: without any there is no G^z
 ) -> dict[str, float]:  # `beta_z`, `beta_a` of the estimator
     "A share as budgets, at least one edge a latent"
     if not 0 < share <= 1: raise ValueError(f'shares must be in (0, 1], got {share}')
-    cells = {'beta_z': d_z * d_z if data.x.shape[1] > 1 else 0,
+    cells = {'beta_z': d_z * d_z if data.x.shape[1] > 1 and lags != 0 else 0,
              'beta_a': 0 if data.a is None else d_z * data.a.shape[-1]}
     return {name: max(round(share * count), d_z) for name, count in cells.items() if count}
 
@@ -58,7 +59,7 @@ def copy_checkpoint(
     if not source.exists() or target.exists(): return
     with replacing(target) as tmp: shutil.copyfile(source, tmp)
 
-# %% ../nbs/67_selection.ipynb #13cd2feb
+# %% ../nbs/67_selection.ipynb #85277307
 def fit_candidates(
     train: Trajectories,  # x and a are used, nothing else
     valid: Trajectories,  # the same
@@ -67,7 +68,7 @@ def fit_candidates(
     seeds: Iterable[int] = (0, 1),  # at least two, for UDR
     folder: str | Path | None = None,  # of the checkpoints; None: a temporary one
     show: bool = True,  # show a progress bar
-    **params,  # of `MechanismSparsityICA`, other than budgets and seed
+    **params,  # of `MechanismSparsityICA`, other than budgets, seed, folder and progress
 ) -> list[Candidate]:
     "Fit every budget with every seed"
     if folder is None:
@@ -78,7 +79,7 @@ def fit_candidates(
         own, shared = (Path(folder) / f'seed-{seed}' / name for name in (f'share-{share}', 'open'))
         copy_checkpoint(shared, own / 'open')
         estimator = MechanismSparsityICA(n_latents, seed=seed, folder=own, progress=False,
-                                         **budgets_at(share, n_latents, train), **params)
+                                         **budgets_at(share, n_latents, train, params.get('lags')), **params)
         estimator.fit(train.x, train.a)
         copy_checkpoint(own / 'open', shared)
         found.append(Candidate(share, seed, count_edges(estimator), estimator.elbo(valid.x, valid.a),
