@@ -21,7 +21,8 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, 'SIGKILL'), reason='needs a 
 PATIENCE = 300  # seconds, for a machine that does much else
 SPEC = {'n': 500, 'steps': 100, 'method': 'paper', 'seeds': [0, 1, 2],
         'runs': [{'datasets': ['ActionDiag', 'TimeDiag']}],
-        'model_options': {'width': 16, 'depth': 1, 'mechanism_width': 8}}
+        'model_options': {'width': 16, 'depth': 1, 'mechanism_width': 8},
+        'train_options': {'optimizer': 'adam', 'batch_size': 32}}
 HASHES = sorted(map(run_hash, expand(SPEC)))
 
 
