@@ -8,12 +8,13 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import forkserver
 
 import pytest
 
 from msr_nb.experiments import TABLE, expand, read_table, run_hash, sweep
 
-os.environ['DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD'] = 'forkserver'  # see `context`
+dask = pytest.importorskip('dask', reason="needs Dask: pip install 'msr_nb[sweep]'")
 distributed = pytest.importorskip('dask.distributed', reason="needs Dask: pip install 'msr_nb[sweep]'")
 psutil = pytest.importorskip('psutil')  # comes with it
 
@@ -31,7 +32,8 @@ def context():
     "Processes are forked from one that has imported torch, to save seconds"
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['msr_nb.cli', 'msr_nb.experiments', 'pytest', 'torch._dynamo', 'dask.distributed'])
-    return context
+    forkserver.ensure_running()  # before Dask sets a preload of its own
+    with dask.config.set({'distributed.worker.multiprocessing-method': 'forkserver'}): yield context
 
 
 def wait_for(condition):
