@@ -1,0 +1,128 @@
+"""A sweep loses nothing and repeats nothing, whichever of its processes is killed."""
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import forkserver
+
+import pytest
+
+from msr_nb.experiments import TABLE, expand, read_table, run_hash, sweep
+
+dask = pytest.importorskip('dask', reason="needs Dask: pip install 'msr_nb[sweep]'")
+distributed = pytest.importorskip('dask.distributed', reason="needs Dask: pip install 'msr_nb[sweep]'")
+psutil = pytest.importorskip('psutil')  # comes with it
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, 'SIGKILL'), reason='needs a system with SIGKILL')
+PATIENCE = 300  # seconds, for a machine that does much else
+SPEC = {'n': 500, 'steps': 100, 'method': 'paper', 'seeds': [0, 1, 2],
+        'runs': [{'datasets': ['ActionDiag', 'TimeDiag']}],
+        'model_options': {'width': 16, 'depth': 1, 'mechanism_width': 8},
+        'train_options': {'optimizer': 'adam', 'batch_size': 32}}
+HASHES = sorted(map(run_hash, expand(SPEC)))
+
+
+@pytest.fixture(scope='module', autouse=True)
+def context():
+    "Processes are forked from one that has imported torch, to save seconds"
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['msr_nb.cli', 'msr_nb.experiments', 'pytest', 'torch._dynamo', 'dask.distributed'])
+    forkserver.ensure_running()  # before Dask sets a preload of its own
+    with dask.config.set({'distributed.worker.multiprocessing-method': 'forkserver'}): yield context
+
+
+def wait_for(condition):
+    "The first value of `condition()` that is true"
+    start = time.monotonic()
+    while not (value := condition()):
+        assert time.monotonic() - start < PATIENCE
+        time.sleep(.05)
+    return value
+
+
+def rows(folder):
+    "When each run ended, by hash"
+    if not (folder / TABLE).exists(): return {}
+    try: table = read_table(folder)
+    except Exception: return {}  # just being made
+    return dict(zip(table.hash, table.finished, strict=True)) if len(table) else {}
+
+
+def check_complete(folder, before):
+    "One row a run, those that were there before as they were; and a further call runs nothing"
+    table = read_table(folder)
+    assert sorted(table.hash) == HASHES
+    assert set(table.status) == {'done'}
+    after = rows(folder)
+    assert {h: after[h] for h in before} == before
+    assert sorted(p.stem for p in (folder / 'latents').iterdir()) == HASHES
+    sweep(SPEC, folder, scheduler='tcp://127.0.0.1:1', progress=False)  # where nobody listens
+    assert rows(folder) == after
+
+
+def test_a_killed_worker_loses_no_run(tmp_path):
+    with (distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+          distributed.Client(cluster, set_as_default=False) as client, ThreadPoolExecutor() as pool):
+        sweeping = pool.submit(sweep, SPEC, tmp_path, cluster.scheduler_address, progress=False)
+        pids = {nanny.worker_address: nanny.pid for nanny in cluster.workers.values()}
+        address, stacks = wait_for(lambda: next(iter(client.call_stack().items()), None))  # a run that is under way
+        os.kill(pids[address], signal.SIGKILL)
+        before = rows(tmp_path)
+        assert sweeping.result(PATIENCE) is not None
+        assert not set(before) & {key.removeprefix('msr_nb-') for key in stacks}
+    check_complete(tmp_path, before)
+
+
+def test_a_killed_sweep_goes_on(tmp_path, context):
+    process = context.Process(target=sweep, args=(SPEC, tmp_path), kwargs={'workers': 1, 'progress': False})
+    process.start()
+    try:
+        wait_for(lambda: rows(tmp_path))
+        workers = psutil.Process(process.pid).children(recursive=True)
+    finally: process.kill()
+    process.join()
+    before = rows(tmp_path)
+    assert 0 < len(before) < len(HASHES)
+    assert not psutil.wait_procs(workers, timeout=PATIENCE)[1]  # they do not outlive it
+    sweep(SPEC, tmp_path, workers=1, progress=False)
+    check_complete(tmp_path, before)
+
+
+@contextmanager
+def scheduler_and_worker(folder):
+    "Processes of their own; the address"
+    file, started = folder / 'scheduler.json', []
+    def start(*args):
+        log = open(folder / f'{args[0]}.log', 'w')
+        started.append(subprocess.Popen([sys.executable, '-m', 'dask', *args, '--scheduler-file', str(file),
+                                         '--no-dashboard', '--host', '127.0.0.1'], stdout=log, stderr=log))
+    def read_address():
+        try: return json.loads(file.read_text())['address']
+        except (OSError, ValueError): return None
+    try:
+        start('scheduler', '--port', '0')
+        address = wait_for(read_address)
+        start('worker', '--nthreads', '1', '--no-nanny')
+        yield address
+    finally:
+        for process in started: process.kill()
+        for process in started: process.wait()
+
+
+def test_a_lost_scheduler_can_be_replaced(tmp_path):
+    folder, homes = tmp_path / 'sweep', [tmp_path / name for name in ('first', 'second')]
+    for home in homes: home.mkdir()
+    with ThreadPoolExecutor() as pool:
+        with scheduler_and_worker(homes[0]) as address:
+            sweeping = pool.submit(sweep, SPEC, folder, address, progress=False)
+            wait_for(lambda: rows(folder) or sweeping.done())
+        with pytest.raises(ConnectionError, match='lost the scheduler'): sweeping.result(PATIENCE)
+    before = rows(folder)
+    assert 0 < len(before) < len(HASHES)
+    with scheduler_and_worker(homes[1]) as address: sweep(SPEC, folder, address, progress=False)
+    check_complete(folder, before)
