@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['RESULT', 'SETTINGS', 'NO_SPARSITY', 'SCORES', 'PROBE_SIZE', 'COLUMNS', 'OWN', 'FIELDS', 'START', 'ARRAYS', 'COMMANDS',
-           'list_datasets', 'as_json', 'is_usable', 'claim_folder', 'edge_budgets', 'score_probe', 'evaluate_fit',
-           'draw', 'published_rows', 'published_label', 'comparison', 'as_text', 'versions', 'fit_and_evaluate',
-           'peak_megabytes', 'provenance', 'announce', 'run_length', 'finish', 'parse_options', 'start_baseline',
-           'finish_baseline', 'reproduce', 'read_arrays', 'as_trajectories', 'random_split', 'guess_latents',
-           'own_sparsity', 'fit', 'read_splits', 'select', 'report_selection', 'Parser', 'number', 'add_run_arguments',
-           'make_parser', 'report_run', 'main']
+           'list_datasets', 'as_json', 'is_usable', 'claim_folder', 'score_probe', 'draw', 'published_rows',
+           'published_label', 'comparison', 'as_text', 'fit_and_evaluate', 'peak_megabytes', 'provenance', 'announce',
+           'run_length', 'finish', 'parse_options', 'start_baseline', 'finish_baseline', 'reproduce', 'read_arrays',
+           'as_trajectories', 'random_split', 'guess_latents', 'own_sparsity', 'fit', 'read_splits', 'select',
+           'report_selection', 'Parser', 'number', 'add_run_arguments', 'make_parser', 'add_sweep_arguments',
+           'report_run', 'main']
 
-# %% ../nbs/70_cli.ipynb #dbc6fc8d
+# %% ../nbs/70_cli.ipynb #dc213b67
 import argparse
 import ast
 import json
@@ -39,9 +39,10 @@ from msr_nb.estimator import (
     count_edges,
     unit_scale,
 )
+from .experiments import edge_budgets, evaluate_fit, report_sweep, sweep_command, versions
 from .graphs import check_graph
 from .identifiability import report
-from .metrics import Evaluation, align_graph, evaluate, mcc, published
+from .metrics import Evaluation, align_graph, mcc, published
 from .plots import plot_correlation, plot_graphs, plot_history, plot_latents, plot_mask_history, save_figure
 from .selection import EDGE_SHARES, budgets_at, fit_candidates, pick_share, plot_scores, score_candidates
 from .training import DivergedError, TrainConfig, write_text
@@ -89,15 +90,7 @@ def claim_folder(
     write_text(folder / SETTINGS, as_json(settings))
     return folder
 
-# %% ../nbs/70_cli.ipynb #bbe2d49c
-def edge_budgets(
-    data: Trajectories,
-) -> dict:
-    "The number of edges of each graph that is known, as budgets of the estimator"
-    graphs = {'beta_z': data.Gz, 'beta_a': data.Ga}
-    return {name: int(G.sum()) for name, G in graphs.items() if G is not None}
-
-
+# %% ../nbs/70_cli.ipynb #dc1b4d10
 NO_SPARSITY = {'alpha_z': 0., 'alpha_a': 0.}
 SCORES = [*Evaluation.__dataclass_fields__, 'edges', 'seconds', 'steps', 'valid_elbo']
 PROBE_SIZE = 2_000  # sequences scored at each log, enough for a curve
@@ -109,14 +102,6 @@ def score_probe(
     "A probe that adds the MCC to the history"
     x, z = data.x[:PROBE_SIZE], data.z[:PROBE_SIZE]
     return lambda estimator: {'mcc': mcc(z, estimator.transform(x)).score}
-
-
-def evaluate_fit(
-    estimator: MechanismSparsityICA,  # fitted
-    data: Trajectories,  # held out, with the truth as far as it is known
-) -> Evaluation:
-    "Every metric that the truth allows"
-    return evaluate(data.z, estimator.transform(data.x), data.Gz, estimator.Gz_, data.Ga, estimator.Ga_)
 
 # %% ../nbs/70_cli.ipynb #fd8dd66c
 def draw(
@@ -182,13 +167,7 @@ def as_text(
     cells = {c: [('' if pd.isna(v) else f'{v:.{digits.get(c, 3)}f}') for v in table[c]] for c in table}
     return pd.DataFrame(cells, index=table.index).to_string()
 
-# %% ../nbs/70_cli.ipynb #78203834
-def versions() -> dict:
-    "What the numbers depend on besides the command"
-    packages = ('msr_nb', 'torch', 'numpy', 'cooper-optim')
-    return {'python': sys.version.split()[0], **{name: version(name) for name in packages}}
-
-
+# %% ../nbs/70_cli.ipynb #2c796127
 def fit_and_evaluate(
     data: Splits,
     folder: Path,  # of the checkpoint
@@ -511,7 +490,7 @@ def number(
         raise argparse.ArgumentTypeError(f'must be {what} of at least {least:g}, got {text!r}')
     return parse
 
-# %% ../nbs/70_cli.ipynb #27e37904
+# %% ../nbs/70_cli.ipynb #97174b2d
 def add_run_arguments(
     parser: Parser,
 ):
@@ -557,9 +536,22 @@ def make_parser() -> Parser:
                    help='budgets, as shares of all possible edges')
     p.add_argument('--seeds', type=number(int, 2), default=2, help='fits of each budget (default 2)')
     p.add_argument('--n', type=number(int, 20), default=100_000, help='sequences of a data set (default 100000)')
+    add_sweep_arguments(commands.add_parser('sweep', help='run what a file declares on Dask, into one table'))
     return parser
 
-# %% ../nbs/70_cli.ipynb #6ceedb43
+
+def add_sweep_arguments(
+    parser: Parser,
+):
+    "What `sweep` has"
+    parser.add_argument('spec', metavar='SPEC.toml', help='data sets, methods, settings and seeds')
+    parser.add_argument('--out', help='folder of the results (default runs/SPEC); what it holds is not run again')
+    parser.add_argument('--scheduler', metavar='ADDRESS', help='of a Dask scheduler (default: workers on this machine)')
+    parser.add_argument('--workers', type=number(int, 1), default=2, help='workers on this machine (default 2)')
+    parser.add_argument('--retry', action='store_true', help='repeat runs that failed')
+    parser.add_argument('--quiet', dest='progress', action='store_false', help='no progress bar')
+
+# %% ../nbs/70_cli.ipynb #2a14bf38
 def report_run(
     folder: Path,
     result: dict,  # what result.json holds
@@ -570,7 +562,8 @@ def report_run(
     print(f'model, history and figures in {folder}')
 
 
-COMMANDS = {'reproduce': (reproduce, report_run), 'fit': (fit, report_run), 'select': (select, report_selection)}
+COMMANDS = {'reproduce': (reproduce, report_run), 'fit': (fit, report_run), 'select': (select, report_selection),
+            'sweep': (sweep_command, report_sweep)}
 
 
 def main(
