@@ -107,7 +107,7 @@ def plot_growth(
     axes[0].legend(fontsize=7)
     return figure
 
-# %% ../nbs/75_results.ipynb #1fc6a655
+# %% ../nbs/75_results.ipynb #edd96945
 def selections(
     runs: pd.DataFrame,  # of `read_results`, of files that `msr_nb select` wrote
 ) -> pd.DataFrame:  # one row a data set
@@ -116,6 +116,6 @@ def selections(
     for run in runs.itertuples():
         table = pd.DataFrame(run.scores).set_index('share')
         by = {'pick': pick_share(table, run.latents), 'elbo': table.elbo.idxmax(), 'mcc': table.mcc.idxmax()}
-        rows.append({'data set': run.dataset, **{f'share by {score}': share for score, share in by.items()},
+        rows.append({'data set': run.dataset, 'seeds': run.seeds, 'steps': run.steps, **{f'share by {score}': share for score, share in by.items()},
                      **{f'mcc by {score}': table.mcc[share] for score, share in by.items()}})
-    return pd.DataFrame(rows).set_index('data set')
+    return pd.DataFrame(rows).set_index(['data set', 'seeds', 'steps'])
