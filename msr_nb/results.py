@@ -116,6 +116,7 @@ def selections(
     for run in runs.itertuples():
         table = pd.DataFrame(run.scores).set_index('share')
         by = {'pick': pick_share(table, run.latents), 'elbo': table.elbo.idxmax(), 'mcc': table.mcc.idxmax()}
-        rows.append({'data set': run.dataset, 'seeds': run.seeds, 'steps': run.steps, **{f'share by {score}': share for score, share in by.items()},
+        rows.append({'data set': run.dataset, 'seeds': run.seeds, 'steps': run.steps,
+                     **{f'share by {score}': share for score, share in by.items()},
                      **{f'mcc by {score}': table.mcc[share] for score, share in by.items()}})
     return pd.DataFrame(rows).set_index(['data set', 'seeds', 'steps'])
