@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA, FastICA
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -26,7 +26,7 @@ from .vae import optimal_log_density
 
 # %% ../nbs/66_baselines.ipynb #13355747
 @dataclass(eq=False, repr=False)
-class Baseline(TransformerMixin, BaseEstimator):
+class Baseline(BaseEstimator):
     "An encoder trained by some loss on standardised observations"
     n_latents: int
     steps: int = 2_000  # of gradient descent
@@ -50,6 +50,10 @@ class Baseline(TransformerMixin, BaseEstimator):
         flat, x = np.ndim(x) == 2, self._scaled(x)
         with torch.no_grad(): z = self._means(x).numpy()
         return z[:, 0] if flat else z
+
+    def fit_transform(self, x, a=None) -> np.ndarray:
+        "Fit, then the latents of the same x"
+        return self.fit(x, a).transform(x)
 
     def build(self, d_x: int, d_u: int) -> nn.ModuleDict:
         "Networks, with an 'encoder'; d_u is the size of what is known besides x"

@@ -6,10 +6,11 @@
 __all__ = ['ESTIMATORS', 'SET_BY_SWEEP', 'SCHEMA', 'PLURALS', 'TABLE', 'PROBE', 'LATENTS', 'RESULTS', 'load_data', 'edge_budgets',
            'make_estimator', 'asked_for', 'evaluate_fit', 'run_fields', 'check_value', 'complete', 'part_for',
            'settings_of', 'check_run', 'canonical', 'run_hash', 'expand', 'open_table', 'record', 'read_table',
-           'run_config', 'versions', 'ending', 'work', 'open_client', 'finished_runs', 'keep_latents', 'run_all',
-           'sweep', 'settings_columns', 'with_udr', 'by_setting', 'read_spec', 'sweep_command', 'report_sweep']
+           'learned_graphs', 'run_config', 'versions', 'ending', 'work', 'open_client', 'finished_runs', 'keep_latents',
+           'run_all', 'sweep', 'settings_columns', 'with_udr', 'by_setting', 'read_spec', 'sweep_command',
+           'report_sweep']
 
-# %% ../nbs/68_experiments.ipynb #8ffa2519
+# %% ../nbs/68_experiments.ipynb #84bd516e
 import json
 import logging
 import sqlite3
@@ -35,10 +36,11 @@ import torch
 from sklearn.base import BaseEstimator
 from tqdm import tqdm
 
+from .baselines import BASELINES
 from .datasets import FixedGraph, Splits, Trajectories, find_spec, generate, split_sizes
 from .estimator import METHODS, MechanismSparsityICA, configurations, count_edges
 from .mechanisms import lookup
-from .metrics import Evaluation, evaluate, udr
+from .metrics import Evaluation, align_graph, evaluate, mcc, udr
 from .selection import budgets_at
 from .training import replacing
 
@@ -60,8 +62,8 @@ def load_data(
     spec = replace(find_spec(dataset), **{k: v for k, v in changes.items() if v is not None})
     return generate(spec, n, data_seed or 0, protocol)
 
-# %% ../nbs/68_experiments.ipynb #d8134fd3
-ESTIMATORS = dict.fromkeys(METHODS, MechanismSparsityICA)  # method -> class
+# %% ../nbs/68_experiments.ipynb #b2c8c284
+ESTIMATORS = dict.fromkeys(METHODS, MechanismSparsityICA) | BASELINES  # method -> class
 
 
 def edge_budgets(
@@ -261,8 +263,18 @@ def read_table(
         rows = connection.execute('SELECT hash, config, result FROM runs ORDER BY rowid').fetchall()
     return pd.json_normalize([{'hash': h, **json.loads(config), **json.loads(result)} for h, config, result in rows])
 
-# %% ../nbs/68_experiments.ipynb #359090cb
+# %% ../nbs/68_experiments.ipynb #179bc284
 PROBE = 2_000  # sequences of the validation data whose latents are kept
+
+
+def learned_graphs(
+    estimator: BaseEstimator,  # fitted
+    data: Trajectories,  # held out, with true latents
+) -> dict[str, list]:  # by name, in the order of the true latents; empty for baselines
+    "Graphs as lists, for JSON"
+    if not hasattr(estimator, 'Gz_'): return {}
+    graphs, order = {'Gz': estimator.Gz_, 'Ga': estimator.Ga_}, mcc(data.z, estimator.transform(data.x)).assignment
+    return {name: align_graph(G, order, name).tolist() for name, G in graphs.items() if G is not None}
 
 
 def run_config(
@@ -274,6 +286,7 @@ def run_config(
     estimator.fit(**asked_for(estimator.fit, data.train))
     scores = evaluate_fit(estimator, data.test).to_dict()
     scores['edges'] = count_edges(estimator) if hasattr(estimator, 'Gz_') else None
+    scores['graphs'] = learned_graphs(estimator, data.test)
     has_elbo = hasattr(estimator, 'elbo')
     scores['valid_elbo'] = estimator.elbo(**asked_for(estimator.elbo, data.valid)) if has_elbo else None
     scores['seconds'] = round(time.perf_counter() - start, 2)  # of fitting and scoring
@@ -392,9 +405,9 @@ def sweep(
     table = read_table(folder)
     return table[table.hash.isin(configs)].reset_index(drop=True)
 
-# %% ../nbs/68_experiments.ipynb #76dc5713
-RESULTS = ('status', 'error', 'finished', *Evaluation.__dataclass_fields__, 'edges', 'valid_elbo', 'seconds',
-           'versions', 'udr')
+# %% ../nbs/68_experiments.ipynb #de759cd7
+RESULTS = ('status', 'error', 'finished', *Evaluation.__dataclass_fields__, 'edges', 'graphs', 'valid_elbo',
+           'seconds', 'versions', 'udr')
 
 
 def settings_columns(
