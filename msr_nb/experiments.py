@@ -4,13 +4,12 @@
 
 # %% auto #0
 __all__ = ['ESTIMATORS', 'SET_BY_SWEEP', 'SCHEMA', 'PLURALS', 'TABLE', 'PROBE', 'LATENTS', 'RESULTS', 'load_data', 'edge_budgets',
-           'make_estimator', 'asked_for', 'evaluate_fit', 'run_fields', 'check_value', 'complete', 'part_for',
-           'settings_of', 'check_run', 'canonical', 'run_hash', 'expand', 'open_table', 'record', 'read_table',
-           'learned_graphs', 'run_config', 'versions', 'ending', 'work', 'open_client', 'finished_runs', 'keep_latents',
-           'run_all', 'sweep', 'settings_columns', 'with_udr', 'by_setting', 'read_spec', 'sweep_command',
-           'report_sweep']
+           'make_estimator', 'asked_for', 'evaluate_fit', 'run_fields', 'complete', 'part_for', 'settings_of',
+           'check_run', 'canonical', 'run_hash', 'expand', 'open_table', 'record', 'read_table', 'learned_graphs',
+           'run_config', 'versions', 'ending', 'work', 'open_client', 'finished_runs', 'keep_latents', 'run_all',
+           'sweep', 'settings_columns', 'with_udr', 'by_setting', 'read_spec', 'sweep_command', 'report_sweep']
 
-# %% ../nbs/68_experiments.ipynb #84bd516e
+# %% ../nbs/68_experiments.ipynb #026d5ab9
 import json
 import logging
 import sqlite3
@@ -24,11 +23,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import version
-from inspect import Parameter, formatannotation, signature
+from inspect import Parameter, signature
 from itertools import product
 from pathlib import Path
-from types import UnionType
-from typing import get_args, get_origin
 
 import numpy as np
 import pandas as pd
@@ -39,7 +36,7 @@ from tqdm import tqdm
 from .baselines import BASELINES
 from .datasets import FixedGraph, Splits, Trajectories, find_spec, generate, split_sizes
 from .estimator import METHODS, MechanismSparsityICA, configurations, count_edges
-from .mechanisms import lookup
+from .mechanisms import check_kind, lookup
 from .metrics import Evaluation, align_graph, evaluate, mcc, udr
 from .selection import budgets_at
 from .training import replacing
@@ -112,7 +109,7 @@ def evaluate_fit(
     z_hat = estimator.transform(**asked_for(estimator.transform, data))
     return evaluate(data.z, z_hat, data.Gz, getattr(estimator, 'Gz_', None), data.Ga, getattr(estimator, 'Ga_', None))
 
-# %% ../nbs/68_experiments.ipynb #6ca0d51b
+# %% ../nbs/68_experiments.ipynb #17d2181d
 SET_BY_SWEEP = ('data', 'settings', 'n_latents', 'minutes', 'folder', 'device', 'progress')
 
 
@@ -127,20 +124,7 @@ def run_fields(
     if 'beta_a' not in found: del found['share']
     return found
 
-
-def check_value(
-    value,  # as TOML gives it
-    name: str,  # of the field
-    kind,  # annotation of the field
-):
-    "The value; a ValueError if it is not of the kind"
-    kinds = [get_origin(k) or k for k in (get_args(kind) if isinstance(kind, UnionType) else [kind])]
-    if type(value) is int and float in kinds and int not in kinds: return float(value)
-    if kind is not Parameter.empty and type(value) not in kinds:
-        raise ValueError(f'{name} must be {formatannotation(kind)}, got {value!r}')
-    return value
-
-# %% ../nbs/68_experiments.ipynb #b1c35140
+# %% ../nbs/68_experiments.ipynb #ef20223c
 SCHEMA = 1  # to be raised when the meaning of a field changes
 
 
@@ -152,7 +136,7 @@ def complete(
     unknown = sorted(set(given) - set(fields))
     if unknown: raise ValueError(f'unknown field {unknown[0]}, the fields of this method are {sorted(fields)}')
     if 'dataset' not in given: raise ValueError('datasets must be given')
-    config = {name: check_value(given[name], name, f.annotation) if name in given else f.default
+    config = {name: check_kind(given[name], name, f.annotation) if name in given else f.default
               for name, f in fields.items()}
     spec = find_spec(config['dataset'])
     config |= {k: getattr(spec, k) for k, v in config.items() if v is None and hasattr(spec, k)}

@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['MEANS', 'VARIANCES', 'sum_over_parents', 'mean_sine', 'phases', 'mean_sines', 'mean_linear', 'mean_sigmoids',
-           'mean_norm', 'variance_cosines', 'Mechanism', 'lookup']
+           'mean_norm', 'variance_cosines', 'Mechanism', 'lookup', 'check_kind']
 
-# %% ../nbs/10_mechanisms.ipynb #8d1802ea
+# %% ../nbs/10_mechanisms.ipynb #c4812033
 from collections.abc import Callable
-from typing import NamedTuple
+from inspect import formatannotation
+from types import UnionType
+from typing import NamedTuple, get_args, get_origin
 
 import numpy as np
 
-# %% ../nbs/10_mechanisms.ipynb #4b03e7bd
+# %% ../nbs/10_mechanisms.ipynb #a2ec3984
 def sum_over_parents(
     h: Callable,  # (values of the parents (k, n), child i from 0, its parents' indices (k,)) -> (k, n)
     u: np.ndarray,  # (n, d_in)
@@ -23,7 +25,7 @@ def sum_over_parents(
     parents = [np.flatnonzero(row) for row in G]
     return np.stack([h(columns[pa], i, pa).sum(0) for i, pa in enumerate(parents)], axis=1)
 
-# %% ../nbs/10_mechanisms.ipynb #9035cd75
+# %% ../nbs/10_mechanisms.ipynb #a0ebee12
 def mean_sine(
     u: np.ndarray,  # (n, d_in)
     G: np.ndarray,  # (d_z, d_in)
@@ -49,7 +51,7 @@ def mean_sines(
     "Sum over the parents of a sine with the child's own frequency and phase (NonDiag data, CLeaR)"
     return sum_over_parents(lambda v, i, pa: np.sin(phases(v, i)), u, G)
 
-# %% ../nbs/10_mechanisms.ipynb #e5f6a3fb
+# %% ../nbs/10_mechanisms.ipynb #3e751c60
 def mean_linear(
     u: np.ndarray,  # (n, d_in)
     G: np.ndarray,  # (d_z, d_in)
@@ -58,7 +60,7 @@ def mean_linear(
     "(G * w) u, which violates sufficient variability (NoSuffVar data, CLeaR)"
     return u @ (G * w).T
 
-# %% ../nbs/10_mechanisms.ipynb #f49eba8e
+# %% ../nbs/10_mechanisms.ipynb #71a63b4e
 def mean_sigmoids(
     u: np.ndarray,  # (n, d_in)
     G: np.ndarray,  # (d_z, d_in)
@@ -77,7 +79,7 @@ def mean_norm(
     "Distance between the parents and a centre (Norm variants, JMLR)"
     return np.sqrt(sum_over_parents(lambda v, i, pa: (v - w[i, pa, None])**2, u, G))
 
-# %% ../nbs/10_mechanisms.ipynb #5c2a6867
+# %% ../nbs/10_mechanisms.ipynb #6b992d4a
 def variance_cosines(
     u: np.ndarray,  # (n, d_in)
     G: np.ndarray,  # (d_z, d_in)
@@ -85,7 +87,7 @@ def variance_cosines(
     "Log-variance a sum of cosines over the parents (k = 2 data, CLeaR)"
     return np.exp(sum_over_parents(lambda v, i, pa: np.cos(phases(v, i)), u, G)) / (10 * G.shape[1])
 
-# %% ../nbs/10_mechanisms.ipynb #254d7134
+# %% ../nbs/10_mechanisms.ipynb #c22a709e
 class Mechanism(NamedTuple):
     "A mean function, and whether it has weights to draw"
     mean: Callable  # (u (n, d_in), G (d_z, d_in), w) -> (n, d_z)
@@ -105,7 +107,7 @@ MEANS = {
 }
 VARIANCES = {'cosines': variance_cosines}
 
-# %% ../nbs/10_mechanisms.ipynb #dbe29046
+# %% ../nbs/10_mechanisms.ipynb #ce83159a
 def lookup(
     registry: dict,  # name -> anything
     name: str,  # the key wanted
@@ -115,3 +117,16 @@ def lookup(
     if name not in registry:
         raise ValueError(f'{what} must be one of {", ".join(registry)}, got {name!r}')
     return registry[name]
+
+
+def check_kind(
+    value,
+    name: str,  # what to call it in the message
+    kind,  # a type, or a union of types, as in an annotation
+):
+    "The value, an integer as a float where one is wanted, or a ValueError if it is of another type"
+    kinds = tuple(get_origin(k) or k for k in (get_args(kind) if isinstance(kind, UnionType) else [kind]))
+    if type(value) is int and float in kinds and int not in kinds: return float(value)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise ValueError(f'{name} must be {formatannotation(kind)}, got {value!r}')
+    return value

@@ -9,7 +9,7 @@ __all__ = ['OPTIMIZERS', 'FEWEST', 'DIVERGED_BELOW', 'CHECKPOINT', 'ADVICE', 'Tr
            'show_row', 'continue_from', 'remove_unfinished', 'stop_diverged', 'run', 'call_probe', 'open_board',
            'encode', 'mean_elbo']
 
-# %% ../nbs/50_training.ipynb #da42a99d
+# %% ../nbs/50_training.ipynb #62f36bf4
 import json
 import math
 import os
@@ -17,7 +17,7 @@ import time
 import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import pandas as pd
@@ -26,11 +26,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
+from .mechanisms import check_kind
 from .soap import REFRESH, SOAP
 from .sparsity import Constraint, Penalty, SparseELBO
 from .vae import ELBO, MechanismVAE
 
-# %% ../nbs/50_training.ipynb #63ce9bb9
+# %% ../nbs/50_training.ipynb #8aa24db9
 OPTIMIZERS = ('soap', 'adam')
 
 
@@ -51,11 +52,11 @@ class TrainConfig:
     seed: int = 0  # of the batches, the latents' and the masks' noise
 
     def __post_init__(self):
+        for field in fields(self): check_kind(getattr(self, field.name), field.name, field.type)
         if self.steps is None and self.minutes is None: raise ValueError('give steps, minutes, or both')
         for name in ('steps', 'batch_size', 'log_every', 'checkpoint_every'):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ValueError(f'{name} must be a positive integer, got {value!r}')
+            if value is not None and value < 1: raise ValueError(f'{name} must be positive, got {value}')
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f'optimizer must be one of {OPTIMIZERS}, got {self.optimizer!r}')
         for name in ('minutes', 'lr', 'mask_lr'):

@@ -6,17 +6,18 @@
 __all__ = ['NOISES', 'INIT_POSTERIOR_LOG_VAR', 'ModelConfig', 'ELBO', 'optimal_log_density', 'stack_past', 'MechanismVAE',
            'one_hot_actions']
 
-# %% ../nbs/40_vae.ipynb #7f7fc290
-from dataclasses import dataclass
+# %% ../nbs/40_vae.ipynb #dfc41295
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from .mechanisms import check_kind
 from .nets import ACTIVATIONS, LOG_2PI, Gaussian, kl, log_density, mlp
 from .transition import Transition, check_transition
 
-# %% ../nbs/40_vae.ipynb #ba6900eb
+# %% ../nbs/40_vae.ipynb #f097462f
 NOISES = ('optimal', 'learned')
 
 
@@ -44,9 +45,9 @@ class ModelConfig:
     mask_init: float = 5.  # log-odds of every edge at the start
 
     def __post_init__(self):
+        for field in fields(self): check_kind(getattr(self, field.name), field.name, field.type)
         check_transition(self.d_z, self.d_a, self.lags, self.variance)
-        if not isinstance(self.d_x, int) or self.d_x < self.d_z:
-            raise ValueError(f'd_x must be an integer of at least d_z, got d_x={self.d_x!r} and d_z={self.d_z}')
+        if self.d_x < self.d_z: raise ValueError(f'd_x must be at least d_z, got d_x={self.d_x} and d_z={self.d_z}')
         for name in ('width', 'mechanism_width', 'mechanism_depth'):
             if getattr(self, name) < 1: raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
         if self.depth < 0: raise ValueError(f'depth must be at least 0, got {self.depth}')
@@ -62,21 +63,21 @@ class ModelConfig:
             self.variance, self.init_var, self.learn_fill, self.mask_per_example, temperature=self.temperature,
             hard=self.hard, init=self.mask_init, hard_concrete=self.hard_concrete)
 
-# %% ../nbs/40_vae.ipynb #b502f197
+# %% ../nbs/40_vae.ipynb #1ed8021a
 class ELBO(NamedTuple):
     "The bound and its parts, in nats per observed dimension and frame (scalars)"
     elbo: torch.Tensor  # reconstruction - kl
     reconstruction: torch.Tensor  # E_q log p(x|z)
     kl: torch.Tensor  # E_q KL(q(z|x) || p(z|past))
 
-# %% ../nbs/40_vae.ipynb #4ab36a17
+# %% ../nbs/40_vae.ipynb #378de432
 def optimal_log_density(
     mse: torch.Tensor,  # mean squared reconstruction error, scalar
 ) -> torch.Tensor:
     "Gaussian log-density per dimension at the variance that maximises it (Rybkin et al. 2021)"
     return -.5 * (LOG_2PI + mse.log() + 1)
 
-# %% ../nbs/40_vae.ipynb #ab2dcbdc
+# %% ../nbs/40_vae.ipynb #27e4599b
 def stack_past(
     z: torch.Tensor,  # (n, T, d_z)
     lags: int,  # s >= 1
@@ -85,7 +86,7 @@ def stack_past(
     T = z.shape[1]
     return torch.cat([z[:, lags - k:T - k] for k in range(1, lags + 1)], -1).flatten(0, 1)
 
-# %% ../nbs/40_vae.ipynb #1b9beec3
+# %% ../nbs/40_vae.ipynb #27351cef
 INIT_POSTERIOR_LOG_VAR = -4.
 
 
@@ -149,7 +150,7 @@ class MechanismVAE(nn.Module):
         divergence = kl(q, self.p_z_given_past(z, a, generator)).mean() * self.config.d_z / self.config.d_x
         return ELBO(reconstruction - divergence, reconstruction, divergence)
 
-# %% ../nbs/40_vae.ipynb #78e51a29
+# %% ../nbs/40_vae.ipynb #267aaf20
 def one_hot_actions(
     labels: torch.Tensor,  # integers (n, T); -1 means no intervention
     d_a: int,  # number of interventions
