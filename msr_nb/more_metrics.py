@@ -90,11 +90,11 @@ def concentration(
     entropy = -(p * np.log(np.where(p > 0, p, 1))).sum(1) / np.log(max(d, 2))
     return float((1 - entropy) @ importance.sum(1) / total)
 
-# %% ../nbs/56_more_metrics.ipynb #3fe4e91e
+# %% ../nbs/56_more_metrics.ipynb #0c0f0f10
 REGRESSORS = {
     'boosting': lambda seed: GradientBoostingRegressor(n_estimators=50, learning_rate=.2, random_state=seed),
     'forest': lambda seed: RandomForestRegressor(n_estimators=50, min_samples_leaf=2, random_state=seed),
-    'lasso': lambda seed: LassoCV(cv=3)}  # deterministic
+    'lasso': lambda seed: LassoCV(cv=3, max_iter=10_000)}  # deterministic
 
 
 class DCI(NamedTuple):
