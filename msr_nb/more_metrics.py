@@ -90,13 +90,13 @@ def concentration(
     entropy = -(p * np.log(np.where(p > 0, p, 1))).sum(1) / np.log(max(d, 2))
     return float((1 - entropy) @ importance.sum(1) / total)
 
-# %% ../nbs/56_more_metrics.ipynb #3fe4e91e
+# %% ../nbs/56_more_metrics.ipynb #df7a4798
 REGRESSORS = {
     'boosting': lambda seed: GradientBoostingRegressor(n_estimators=50, learning_rate=.2, random_state=seed),
     'forest': lambda seed: RandomForestRegressor(n_estimators=50, min_samples_leaf=2, random_state=seed),
-    'lasso': lambda seed: LassoCV(cv=3)}  # deterministic
+    'lasso': lambda seed: LassoCV(cv=3, max_iter=10_000)}  # deterministic
 
-
+# %% ../nbs/56_more_metrics.ipynb #5d47916b
 class DCI(NamedTuple):
     "Three scores in [0, 1], and what the first two were computed from"
     disentanglement: float  # 1: each learned latent serves one true latent
