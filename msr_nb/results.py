@@ -107,7 +107,7 @@ def plot_growth(
     axes[0].legend(fontsize=7)
     return figure
 
-# %% ../nbs/75_results.ipynb #edd96945
+# %% ../nbs/75_results.ipynb #faeac983
 def selections(
     runs: pd.DataFrame,  # of `read_results`, of files that `msr_nb select` wrote
 ) -> pd.DataFrame:  # one row a data set
