@@ -13,6 +13,7 @@ import torch
 from matplotlib import pyplot as plt
 from nbdev.config import get_config
 from nbdev.test import test_nb as run_notebook
+from threadpoolctl import threadpool_limits
 
 NBS = Path(__file__).resolve().parent.parent / 'nbs'
 ANSI = re.compile(r'\x1b\[[0-9;]*m')
@@ -24,9 +25,10 @@ def undone(monkeypatch):
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     path, main = sys.path[:], sys.modules['__main__']
     monkeypatch.chdir(NBS)
-    torch.set_num_threads(1)  # small networks gain nothing from a second, and lose much where cores are shared
+    torch.set_num_threads(1)  # small problems gain nothing from a second, and lose much where cores are shared
     plt.switch_backend('Agg')
-    with patch.dict(os.environ), plt.rc_context(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with (threadpool_limits(1), patch.dict(os.environ), plt.rc_context(), torch.random.fork_rng(devices=[]),
+          warnings.catch_warnings()):
         yield
     plt.close('all')
     torch.set_num_threads(threads)
