@@ -510,6 +510,7 @@ def make_parser() -> Parser:
     parser = Parser('msr_nb', description='Disentanglement via mechanism sparsity.')
     parser.add_argument('--version', action='version', version=f"msr_nb {version('msr_nb')}")
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND', parser_class=Parser)
+    lags = {'type': number(int, 0), 'help': 'past frames a mechanism sees (default: 1 if there is time)'}
     commands.add_parser('list', help='the data sets, their graphs, and what the theory expects of each')
     p = commands.add_parser('reproduce', help='generate a data set of the papers, fit, evaluate, compare')
     p.add_argument('name', metavar='NAME', help='data set, see msr_nb list')
@@ -524,14 +525,14 @@ def make_parser() -> Parser:
     p.add_argument('path', metavar='DATA.npz', help='arrays x and, optionally, a, z, Gz, Ga')
     add_run_arguments(p)
     p.add_argument('--latents', type=number(int, 1), help='number of latents (default: as the file says, else guessed)')
-    p.add_argument('--lags', type=number(int, 0), help='past frames a mechanism sees (default: 1 if there is time)')
+    p.add_argument('--lags', **lags)
     for name, what in (('beta', 'budget of edges'), ('alpha', 'price of an edge')):
         for graph in 'za': p.add_argument(f'--{name}-{graph}', type=number(float, 0), help=f'{what} in G^{graph}')
     p = commands.add_parser('select', help='compare budgets of edges without the truth')
     p.add_argument('source', metavar='NAME|DATA.npz', help='a data set, or arrays of your own')
     add_run_arguments(p)
     p.add_argument('--latents', type=number(int, 1), help='number of latents (default: as the data say, else guessed)')
-    p.add_argument('--lags', type=number(int, 0), help='past frames a mechanism sees (default: 1 if there is time)')
+    p.add_argument('--lags', **lags)
     p.add_argument('--shares', type=number(float, 0), nargs='+', default=EDGE_SHARES,
                    help='budgets, as shares of all possible edges')
     p.add_argument('--seeds', type=number(int, 2), default=2, help='fits of each budget (default 2)')

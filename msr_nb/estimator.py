@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PRICE_Z', 'PRICE_A', 'METHODS', 'SHARES', 'STEPS_TO_LATENTS', 'REPORTED', 'SCALES', 'check_numbers',
-           'check_observations', 'check_actions', 'unit_scale', 'choose_sparsity', 'open_all', 'Stages',
-           'train_aligned', 'train', 'join_stages', 'plain', 'configurations', 'build', 'report_fitted',
+           'check_observations', 'check_actions', 'unit_scale', 'mean_and_scale', 'choose_sparsity', 'open_all',
+           'Stages', 'train_aligned', 'train', 'join_stages', 'plain', 'configurations', 'build', 'report_fitted',
            'MechanismSparsityICA', 'save_estimator', 'load_estimator', 'count_edges']
 
 # %% ../nbs/65_estimator.ipynb #cd17d40a
@@ -94,6 +94,13 @@ def unit_scale(
     scale = flat.std(0, dtype=np.float64)
     plain = ((flat == 0) | (flat == 1)).all(0) | (scale <= 1e-6 * np.abs(flat).max(0))
     return np.where(plain, 1., scale).astype(np.float32)
+
+
+def mean_and_scale(
+    x: np.ndarray,  # (n, T, d_x)
+) -> tuple[np.ndarray, np.ndarray]:  # (d_x,) each
+    "What observations are standardised by"
+    return x.mean((0, 1), dtype=np.float64).astype(np.float32), unit_scale(x)
 
 # %% ../nbs/65_estimator.ipynb #fc55f8de
 PRICE_Z, PRICE_A = .1, 4.  # of an edge, where nobody says
@@ -325,7 +332,7 @@ class MechanismSparsityICA(BaseEstimator):
         a = None if a is None else check_actions(a, x, flat)
         model, training, sparsity = configurations(self, x, a)
         self.n_features_in_, self.d_a_ = x.shape[-1], model.d_a
-        self.x_mean_, self.x_scale_ = x.mean((0, 1), dtype=np.float64).astype(np.float32), unit_scale(x)
+        self.x_mean_, self.x_scale_ = mean_and_scale(x)
         self.a_scale_ = None if a is None else unit_scale(a)
         self.model_ = build(model, training.seed, self.device)
         self.history_, self.mask_history_ = train(
