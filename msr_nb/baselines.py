@@ -9,6 +9,7 @@ __all__ = ['STANDARD_NORMAL', 'MARGINAL', 'BASELINES', 'Baseline', 'RandomEncode
 # %% ../nbs/66_baselines.ipynb #88487331
 import math
 from dataclasses import dataclass
+from itertools import count
 from typing import ClassVar
 
 import numpy as np
@@ -21,7 +22,7 @@ from torch import nn
 from .alignment import minimise
 from .estimator import check_actions, check_observations, mean_and_scale, unit_scale
 from .nets import Gaussian, ParallelLinear, kl, log_density, mlp, parallel_tail
-from .training import DivergedError, TrainConfig, seeded
+from .training import DivergedError, TrainConfig, ramp, seeded
 from .vae import optimal_log_density
 
 # %% ../nbs/66_baselines.ipynb #13355747
@@ -59,8 +60,8 @@ class Baseline(BaseEstimator):
         "Networks, with an 'encoder'; d_u is the size of what is known besides x"
         return nn.ModuleDict({'encoder': mlp(d_x, self.n_latents, self.width, self.depth)})
 
-    def loss(self, x, u, generator) -> torch.Tensor:
-        "Of a batch x (n, T, d_x) with u (n, T, d_u) or None"
+    def loss(self, x, u, generator, progress=1.) -> torch.Tensor:
+        "Of a batch x (n, T, d_x) with u (n, T, d_u) or None, when that share of the training is done"
         raise NotImplementedError
 
     def _learn_scales(self, x):
@@ -71,7 +72,8 @@ class Baseline(BaseEstimator):
         x, u = self._scaled(x), None if u is None else torch.from_numpy(np.asarray(u, np.float32))
         with seeded(self.seed): self.model_ = self.build(x.shape[-1], 0 if u is None else u.shape[-1])
         config = TrainConfig(steps=self.steps, batch_size=self.batch_size, seed=self.seed)
-        def loss(i, generator): return self.loss(x[i], None if u is None else u[i], generator)
+        progress = (step / self.steps for step in count())
+        def loss(i, generator): return self.loss(x[i], None if u is None else u[i], generator, next(progress))
         minimise(self.model_.parameters(), loss, len(x), config, x.device, self.progress)
         if not all(p.isfinite().all() for p in self.model_.parameters()):
             raise DivergedError(f'training of {type(self).__name__} diverged: the parameters are not finite')
@@ -107,7 +109,7 @@ class SupervisedEncoder(Baseline):
             raise ValueError(f'z must have shape {(*x.shape[:2], self.n_latents)}, got {z.shape}')
         return self._train(x, (z - z.mean((0, 1))) / unit_scale(z))
 
-    def loss(self, x, u, generator):
+    def loss(self, x, u, generator, progress=1.):
         "Mean squared error of the standardised latents"
         return (self.model_['encoder'](x) - u).square().mean()
 
@@ -115,6 +117,7 @@ class SupervisedEncoder(Baseline):
 class VAEBaseline(Baseline):
     "A variational autoencoder whose prior is for subclasses to say"
     conditions: ClassVar[bool] = False  # does the encoder see the action?
+    kl_warmup: ClassVar[float] = 0.  # share of the training over which the divergence gains weight
 
     def build(self, d_x, d_u):
         "Encoder to means and log-variances, and decoder"
@@ -131,12 +134,12 @@ class VAEBaseline(Baseline):
         seen = torch.cat([x, u], -1) if self.conditions else x
         return Gaussian(*self.model_['encoder'](seen).chunk(2, -1))
 
-    def loss(self, x, u, generator):
+    def loss(self, x, u, generator, progress=1.):
         "Minus the ELBO, in nats per dimension and frame"
         q = self.posterior(x, u)
         z = q.sample(generator)
         reconstruction = optimal_log_density((self.model_['decoder'](z) - x).square().mean())
-        return self.divergence(q, z, u) / x.shape[-1] - reconstruction
+        return ramp(progress, self.kl_warmup) * self.divergence(q, z, u) / x.shape[-1] - reconstruction
 
     def elbo(self, x, a=None) -> float:
         "Of held-out data, in nats per dimension and frame"
@@ -146,7 +149,7 @@ class VAEBaseline(Baseline):
 
 # %% ../nbs/66_baselines.ipynb #58883283
 STANDARD_NORMAL = Gaussian(torch.zeros(()), torch.zeros(()))  # of each latent
-MARGINAL = 256  # frames of a batch from which the marginal of the latents is estimated
+MARGINAL = 128  # frames of a batch from which the marginal of the latents is estimated; its cost is their square
 
 
 def total_correlation(
@@ -162,11 +165,14 @@ def total_correlation(
 @dataclass(eq=False, repr=False)
 class BetaTCVAE(VAEBaseline):
     "A standard normal prior, and a price on dependence"
-    beta: float = 6.  # weight of the total correlation; 1 is the plain VAE
+    beta: float = 1.2  # weight of the total correlation; 1 is the plain VAE
+
+    kl_warmup: ClassVar[float] = TrainConfig.kl_warmup
 
     def divergence(self, q, z, u):
         "KL plus (beta - 1) times the total correlation"
         plain = kl(q, STANDARD_NORMAL).sum(-1).mean()
+        if self.beta == 1: return plain
         few = Gaussian(*(v.flatten(0, 1)[:MARGINAL] for v in q))
         return plain + (self.beta - 1) * total_correlation(few, z.flatten(0, 1)[:MARGINAL])
 
@@ -219,7 +225,7 @@ class PCL(Baseline):
         compare = nn.Sequential(ParallelLinear(self.n_latents, 2, 32), parallel_tail(self.n_latents, 1, 32))
         return nn.ModuleDict({**super().build(d_x, d_u), 'compare': compare})
 
-    def loss(self, x, u, generator):
+    def loss(self, x, u, generator, progress=1.):
         "Logistic loss on as many true pairs as false ones"
         h = self.model_['encoder'](x)
         past, now = h[:, :-1].flatten(0, 1), h[:, 1:].flatten(0, 1)
@@ -250,7 +256,7 @@ class TCL(Baseline):
         "Encoder, and a linear classifier"
         return nn.ModuleDict({**super().build(d_x, d_u), 'classify': nn.Linear(self.n_latents, d_u)})
 
-    def loss(self, x, u, generator):
+    def loss(self, x, u, generator, progress=1.):
         "Cross-entropy"
         logits = self.model_['classify'](self.model_['encoder'](x).abs())
         return nn.functional.cross_entropy(logits.flatten(0, 1), u.flatten(0, 1))

@@ -40,6 +40,7 @@ from msr_nb.estimator import (
     unit_scale,
 )
 from .experiments import edge_budgets, evaluate_fit, report_sweep, sweep_command, versions
+from .figures import FIGURES, make_figures, report_figures
 from .graphs import check_graph
 from .identifiability import report
 from .metrics import Evaluation, align_graph, mcc, published
@@ -537,16 +538,21 @@ def make_parser() -> Parser:
                    help='budgets, as shares of all possible edges')
     p.add_argument('--seeds', type=number(int, 2), default=2, help='fits of each budget (default 2)')
     p.add_argument('--n', type=number(int, 20), default=100_000, help='sequences of a data set (default 100000)')
-    add_sweep_arguments(commands.add_parser('sweep', help='run what a file declares on Dask, into one table'))
+    p = commands.add_parser('sweep', help='run what a file declares on Dask, into one table')
+    p.add_argument('spec', metavar='SPEC.toml', help='data sets, methods, settings and seeds')
+    add_sweep_arguments(p)
+    p = commands.add_parser('figures', help="run and draw the papers' figures")
+    p.add_argument('--only', nargs='+', choices=FIGURES, help='some of the figures')
+    p.add_argument('--full', action='store_true', help='as many examples, seeds and settings as the papers')
+    add_sweep_arguments(p)
     return parser
 
 
 def add_sweep_arguments(
     parser: Parser,
 ):
-    "What `sweep` has"
-    parser.add_argument('spec', metavar='SPEC.toml', help='data sets, methods, settings and seeds')
-    parser.add_argument('--out', help='folder of the results (default runs/SPEC); what it holds is not run again')
+    "What `sweep` and `figures` have in common"
+    parser.add_argument('--out', help='folder of the results (default runs/NAME); what it holds is not run again')
     parser.add_argument('--scheduler', metavar='ADDRESS', help='of a Dask scheduler (default: workers on this machine)')
     parser.add_argument('--workers', type=number(int, 1), default=2, help='workers on this machine (default 2)')
     parser.add_argument('--retry', action='store_true', help='repeat runs that failed')
@@ -564,7 +570,7 @@ def report_run(
 
 
 COMMANDS = {'reproduce': (reproduce, report_run), 'fit': (fit, report_run), 'select': (select, report_selection),
-            'sweep': (sweep_command, report_sweep)}
+            'sweep': (sweep_command, report_sweep), 'figures': (make_figures, report_figures)}
 
 
 def main(
