@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['LENGTHS', 'ACTION', 'TIME', 'BUDGETS', 'OWN', 'EVERYWHERE', 'NOISE', 'DENSITIES', 'FORMS', 'FIGURES', 'SCORES',
            'LEVEL', 'true_edges', 'at_budgets', 'baseline_runs', 'noisy', 'random_graphs', 'plan', 'in_published_terms',
-           'pick_settings', 'budget_label', 'density_of', 'kind_of', 'FigurePlan', 'placed', 'published_points',
-           'points_of', 'compare', 'verdict', 'order_of', 'draw_panel', 'plot_points', 'edge_frequency',
-           'plot_learned_graphs', 'graph_columns', 'write_runs', 'read_runs', 'draw_figure', 'make_figures',
-           'report_figures']
+           'rival_settings', 'pick_settings', 'settings_of_methods', 'udr_picks', 'budget_label', 'density_of',
+           'kind_of', 'FigurePlan', 'placed', 'published_points', 'points_of', 'compare', 'verdict', 'order_of',
+           'draw_panel', 'plot_points', 'edge_frequency', 'plot_learned_graphs', 'graph_columns', 'write_runs',
+           'read_runs', 'draw_figure', 'make_figures', 'report_figures']
 
-# %% ../nbs/69_figures.ipynb #f72a9ba3
+# %% ../nbs/69_figures.ipynb #c3babf0d
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -25,6 +25,7 @@ from .datasets import KINDS, find_spec
 from .experiments import sweep, with_udr
 from .metrics import published
 from .plots import BLUE, COLUMN_TITLES, GREY, STYLE, Picture, panels, save_figure, show_matrix
+from .selection import pick_share
 from .training import replacing
 
 # %% ../nbs/69_figures.ipynb #fdc8feff
@@ -115,18 +116,49 @@ def in_published_terms(
     sparse = sparse.mask(runs.share == 'truth', 'constraint_at_true_edges')
     return runs.assign(method=runs.method.mask(runs.method == 'aligned', sparse), value=budget)
 
-# %% ../nbs/69_figures.ipynb #d70b840b
+# %% ../nbs/69_figures.ipynb #08814aab
+def rival_settings() -> list[str]:
+    "Names of the baselines' settings that compete"
+    return sorted({name for own in OWN.values() for settings in own.values() for name in settings})
+
+
 def pick_settings(
     runs: pd.DataFrame,  # of `in_published_terms`
 ) -> pd.DataFrame:
     "Of each baseline on each data set the setting whose seeds agree best"
-    rivals = [c for method in OWN['action'] | OWN['time'] for c in (OWN['action'] | OWN['time'])[method]]
-    rivals = [c for c in dict.fromkeys(rivals) if c in runs]
+    rivals = [c for c in rival_settings() if c in runs]
     if not rivals: return runs
     settings = runs.groupby(['dataset', 'method', *rivals], dropna=False).udr.first().fillna(-1.).reset_index()
     best = settings.loc[settings.groupby(['dataset', 'method']).udr.idxmax()].drop(columns='udr')
     tuned = runs[rivals].notna().any(axis=1)
     return pd.concat([runs[~tuned], runs[tuned].merge(best, on=['dataset', 'method', *rivals])], ignore_index=True)
+
+# %% ../nbs/69_figures.ipynb #0562b1e0
+def settings_of_methods(
+    runs: pd.DataFrame,  # of `in_published_terms`
+) -> pd.DataFrame:  # one row a data set, method and setting: means of `mcc`, `udr` and `edges`
+    "The settings that compete"
+    ours = runs.method.isin(['constraint', 'no_sparsity'])
+    tuned = runs.reindex(columns=rival_settings()).bfill(axis=1).iloc[:, 0]
+    cells = runs.dataset.map(lambda name: find_spec(name).graph(find_spec(name).d_z, 0).size)
+    setting = runs.value.combine_first(cells.where(runs.method == 'no_sparsity')).combine_first(tuned)
+    rows = runs.assign(method=runs.method.mask(ours, 'budget of edges'), setting=setting)
+    return rows.groupby(['dataset', 'method', 'setting'])[['mcc', 'udr', 'edges']].mean()
+
+
+def udr_picks(
+    runs: pd.DataFrame,  # of `in_published_terms`
+) -> pd.DataFrame:  # one row a data set and method with several settings
+    "What is chosen without the truth, and what that costs"
+    rows = {}
+    for (name, method), group in settings_of_methods(runs).groupby(['dataset', 'method']):
+        table = group.droplevel(['dataset', 'method'])
+        if len(table) < 2: continue
+        pick = pick_share(table, find_spec(name).d_z) if method == 'budget of edges' else table.udr.idxmax()
+        best = table.mcc.idxmax()
+        rows[name, method] = {'pick': pick, 'best': best, 'mcc of pick': table.mcc[pick], 'best mcc': table.mcc[best]}
+    table = pd.DataFrame.from_dict(rows, orient='index')
+    return table.assign(cost=table['best mcc'] - table['mcc of pick'])
 
 # %% ../nbs/69_figures.ipynb #f68aba1d
 def budget_label(
