@@ -38,6 +38,8 @@ def budgets_at(
     if not 0 < share <= 1: raise ValueError(f'shares must be in (0, 1], got {share}')
     cells = {'beta_z': d_z * d_z if data.x.shape[1] > 1 and lags != 0 else 0,
              'beta_a': 0 if data.a is None else d_z * data.a.shape[-1]}
+    if not any(cells.values()):
+        raise ValueError('without a graph there are no edges to choose: give actions a, or sequences and lags > 0')
     return {name: max(round(share * count), d_z) for name, count in cells.items() if count}
 
 # %% ../nbs/67_selection.ipynb #6d5949b3
@@ -71,6 +73,8 @@ def fit_candidates(
     **params,  # of `MechanismSparsityICA`, other than budgets, seed, folder and progress
 ) -> list[Candidate]:
     "Fit every budget with every seed"
+    chosen = sorted({'beta_z', 'beta_a', 'seed', 'progress'} & params.keys())
+    if chosen: raise ValueError(f'{chosen} cannot be given here: see `shares`, `seeds` and `show`')
     if folder is None:
         with TemporaryDirectory() as tmp:
             return fit_candidates(train, valid, n_latents, shares, seeds, tmp, show, **params)

@@ -208,7 +208,8 @@ def test_estimator_goes_on_where_it_was_stopped(tmp_path, name, method):
 
 # ---- command line
 
-COMMAND = 'reproduce TimeDiag --n 2000 --steps 100 --no-baseline --quiet --out'.split()
+COMMAND = ('reproduce TimeDiag --n 2000 --steps 100 --latents 4 --set width=32 --set mechanism_width=16 '
+           '--set batch_size=64 --no-baseline --quiet --out').split()
 
 
 def command(out):

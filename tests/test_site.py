@@ -203,12 +203,16 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.server.reported.set()
 
 
-def browse(folder, scratch):
-    "What is wrong with the pages in `folder`, seen by Chromium at two widths and in both colour schemes"
+def browse(folder, scratch, patience=10_000):
+    """What is wrong with the pages in `folder`, seen by Chromium at two widths and in both colour schemes
+
+    `patience`: milliseconds that the search has to find something
+    """
     browser = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
     if not browser: pytest.skip('no Chromium here: apt-get install chromium')
     pages, report = sorted(path.name for path in folder.glob('*.html')), []
-    page = Path(__file__).with_name('site.html').read_text(encoding='utf-8').replace('__PAGES__', json.dumps(pages))
+    page = Path(__file__).with_name('site.html').read_text(encoding='utf-8')
+    page = page.replace('__PAGES__', json.dumps(pages)).replace('__PATIENCE__', str(patience))
     handler = partial(Handler, directory=folder, page=page, report=report)
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server, open(scratch / 'log', 'w') as log:
         server.reported = threading.Event()
@@ -218,7 +222,7 @@ def browse(folder, scratch):
             f'--user-data-dir={scratch / "profile"}', '--window-size=1400,1000', '--remote-debugging-port=0',
             '--enable-logging=stderr', '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
             f'http://127.0.0.1:{server.server_port}/'], stderr=log)
-        finished = server.reported.wait(180)
+        finished = server.reported.wait(600)  # seconds, for a machine that does much else
         chromium.terminate()
         chromium.wait()
         server.shutdown()
@@ -237,7 +241,7 @@ def test_browser_sees_what_is_wrong(built, tmp_path):
         <script src="gone.js"></script><script src="https://example.org/x.js"></script></main>"""
     (folder / 'index.html').write_text(page.replace('</main>', spoilt), encoding='utf-8')
     (folder / 'search.json').write_text('[]')
-    found = browse(folder, tmp_path)
+    found = browse(folder, tmp_path, patience=300)  # there is nothing to find
     assert not [line for line in found if line.startswith('masks.html')]
     for view in ('desktop', 'phone'):
         for scheme in ('default', 'alternate'):

@@ -3,11 +3,10 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib import import_module
 from multiprocessing import forkserver
 
 import pytest
@@ -31,7 +30,8 @@ HASHES = sorted(map(run_hash, expand(SPEC)))
 def context():
     "Processes are forked from one that has imported torch, to save seconds"
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['msr_nb.cli', 'msr_nb.experiments', 'pytest', 'torch._dynamo', 'dask.distributed'])
+    context.set_forkserver_preload(['msr_nb.cli', 'msr_nb.experiments', 'pytest', 'torch._dynamo', 'dask.distributed',
+                                    'distributed.cli.dask_scheduler', 'distributed.cli.dask_worker'])
     forkserver.ensure_running()  # before Dask sets a preload of its own
     with dask.config.set({'distributed.worker.multiprocessing-method': 'forkserver'}): yield context
 
@@ -93,14 +93,21 @@ def test_a_killed_sweep_goes_on(tmp_path, context):
     check_complete(tmp_path, before)
 
 
+def dask_command(log, name, *args):
+    "What `dask NAME` does, in this process"
+    with open(log, 'w') as file:
+        for stream in (1, 2): os.dup2(file.fileno(), stream)
+    import_module(f'distributed.cli.dask_{name}').main.main(args)
+
+
 @contextmanager
-def scheduler_and_worker(folder):
+def scheduler_and_worker(folder, context):
     "Processes of their own; the address"
     file, started = folder / 'scheduler.json', []
-    def start(*args):
-        log = open(folder / f'{args[0]}.log', 'w')
-        started.append(subprocess.Popen([sys.executable, '-m', 'dask', *args, '--scheduler-file', str(file),
-                                         '--no-dashboard', '--host', '127.0.0.1'], stdout=log, stderr=log))
+    def start(name, *args):
+        args = (*args, '--scheduler-file', str(file), '--no-dashboard', '--host', '127.0.0.1')
+        started.append(context.Process(target=dask_command, args=(folder / f'{name}.log', name, *args)))
+        started[-1].start()
     def read_address():
         try: return json.loads(file.read_text())['address']
         except (OSError, ValueError): return None
@@ -111,18 +118,18 @@ def scheduler_and_worker(folder):
         yield address
     finally:
         for process in started: process.kill()
-        for process in started: process.wait()
+        for process in started: process.join()
 
 
-def test_a_lost_scheduler_can_be_replaced(tmp_path):
+def test_a_lost_scheduler_can_be_replaced(tmp_path, context):
     folder, homes = tmp_path / 'sweep', [tmp_path / name for name in ('first', 'second')]
     for home in homes: home.mkdir()
     with ThreadPoolExecutor() as pool:
-        with scheduler_and_worker(homes[0]) as address:
+        with scheduler_and_worker(homes[0], context) as address:
             sweeping = pool.submit(sweep, SPEC, folder, address, progress=False)
             wait_for(lambda: rows(folder) or sweeping.done())
         with pytest.raises(ConnectionError, match='lost the scheduler'): sweeping.result(PATIENCE)
     before = rows(folder)
     assert 0 < len(before) < len(HASHES)
-    with scheduler_and_worker(homes[1]) as address: sweep(SPEC, folder, address, progress=False)
+    with scheduler_and_worker(homes[1], context) as address: sweep(SPEC, folder, address, progress=False)
     check_complete(folder, before)
