@@ -144,6 +144,19 @@ def test_figures_are_stored(path):
 
 
 @each_notebook
+def test_labelled_figures_have_captions(path):
+    "Quarto numbers only those that have both"
+    assert all(('#| label: fig-' in cell.source) == ('#| fig-cap:' in cell.source) for cell in cells(path))
+
+
+def test_labels_are_unique():
+    "On the whole site, so that equations and figures can move from page to page"
+    sources = [cell.source for path in NUMBERED for cell in nbformat.read(path, as_version=4).cells]
+    labels = re.findall(r'(?:^#\| label: |\{#)([\w-]+)', '\n'.join(sources), re.MULTILINE)
+    assert not {label for label in labels if labels.count(label) > 1}
+
+
+@each_notebook
 def test_exported_cells_name_what_they_import(path):
     names = [alias.name for source in exported(path) for node in ast.walk(ast.parse(source))
              if isinstance(node, ast.ImportFrom) for alias in node.names]
