@@ -163,7 +163,7 @@ def udr_picks(
     table = pd.DataFrame.from_dict(rows, orient='index')
     return table.assign(cost=table['best mcc'] - table['mcc of pick'])
 
-# %% ../nbs/69_figures.ipynb #f68aba1d
+# %% ../nbs/69_figures.ipynb #0ebeeb9c
 def budget_label(
     run,  # row of runs or of `published`
 ) -> str:
@@ -188,7 +188,7 @@ class FigurePlan(NamedTuple):
     xlabel: str = 'budget of edges'
     compared: bool = True  # are there published points?
 
-
+# %% ../nbs/69_figures.ipynb #0557c0a0
 FIGURES = {
     'coefficients': FigurePlan('CLeaR, Fig. 3', ('r', 'mcc', 'shd')),
     'latent_noise': FigurePlan('CLeaR, Fig. 6', ('mcc', 'shd'), x=lambda run: f'{run.latent_std:g}',
@@ -368,7 +368,7 @@ def read_runs(
     for c in graph_columns(runs): runs[c] = runs[c].map(json.loads, na_action='ignore')
     return runs
 
-# %% ../nbs/69_figures.ipynb #04b6bf74
+# %% ../nbs/69_figures.ipynb #1666a6d6
 def draw_figure(
     name: str,  # a key of `FIGURES`
     runs: pd.DataFrame,  # of its sweep
@@ -383,7 +383,7 @@ def draw_figure(
     tables = {(name, score): compare(points, score) for score in scores}
     return pd.concat(tables, names=['figure', 'score']) if tables else pd.DataFrame()
 
-
+# %% ../nbs/69_figures.ipynb #bc06e069
 def make_figures(
     out: str | None = None,  # folder of runs and figures; None: runs/figures, or runs/figures_full
     full: bool = False,  # as many examples, seeds and settings as the papers
