@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from .nets import log_density, mlp
 from .soap import REFRESH, SOAP
-from .training import TrainConfig, at_most, cosine, encode, part_of, seeded, share_spent
+from .training import TrainConfig, at_most, captured, cosine, encode, part_of, seeded, share_spent
 from .vae import MechanismVAE, stack_past
 
 # %% ../nbs/52_alignment.ipynb #a321aaac
@@ -32,19 +32,21 @@ def minimise(
     show: bool = False,  # show a progress bar
 ):
     "A run of SOAP on the latents alone"
-    optimizer, start, progress, i = SOAP(params), time.monotonic(), 0., 0
-    generator = torch.Generator(device).manual_seed(config.seed)
+    optimizer = SOAP(params, lr=torch.zeros((), device=device))
+    generator, start, done = torch.Generator(device).manual_seed(config.seed), time.monotonic(), 0
+    def step():
+        value = loss(torch.randint(n, (config.batch_size,), generator=generator, device=device), generator)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    step = captured(step, generator)
     with tqdm(total=config.steps, disable=not show, desc='latents', dynamic_ncols=True, mininterval=.5) as bar:
-        while progress < 1:
-            for group in optimizer.param_groups: group['lr'] = 1e-2 * cosine(progress, config.lr_warmup)
-            if i % REFRESH == 0: optimizer.refresh()
-            value = loss(torch.randint(n, (config.batch_size,), generator=generator, device=device), generator)
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
+        while (progress := share_spent(config, done, time.monotonic() - start)) < 1:
+            for group in optimizer.param_groups: group['lr'].fill_(1e-2 * cosine(progress, config.lr_warmup))
+            if done % REFRESH == 0: optimizer.refresh()
+            step()
             bar.update()
-            i += 1
-            progress = share_spent(config, i, time.monotonic() - start)
+            done += 1
 
 # %% ../nbs/52_alignment.ipynb #a8fbef2d
 class Inputs(NamedTuple):

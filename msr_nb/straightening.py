@@ -37,7 +37,8 @@ class SmoothMap(nn.Module):
         k = self.second(h).tanh()
         J = (1 - h.square()).unsqueeze(1) * self.first.weight.T  # (n, d_z, width)
         J = (1 - k.square()).unsqueeze(1) * (J @ self.second.weight.T)
-        return z + self.last(k), torch.eye(z.shape[1]).to(z) + J @ self.last.weight.T
+        eye = torch.eye(z.shape[1], device=z.device, dtype=z.dtype)
+        return z + self.last(k), eye + J @ self.last.weight.T
 
 # %% ../nbs/54_straightening.ipynb #371f789b
 class LatentFlow(nn.Module):

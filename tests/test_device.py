@@ -3,7 +3,7 @@ device, whose tensors have no values to read, and by recording every operation; 
 import shutil
 import sys
 import sysconfig
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,9 +13,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from msr_nb.datasets import generate
+from msr_nb.estimator import MechanismSparsityICA
 from msr_nb.masks import GumbelMask, binary_concrete, hard_concrete, straight_through
 from msr_nb.sparsity import Constraint, EdgeMultiplier, Penalty
-from msr_nb.training import TrainConfig, Trainer, load_tensors, save_tensors
+from msr_nb.straightening import LatentFlow
+from msr_nb.training import ORDINARY, TrainConfig, Trainer, captured, load_tensors, run, save_tensors
 from msr_nb.vae import MechanismVAE, ModelConfig
 
 pytestmark = pytest.mark.filterwarnings('ignore:.*script_method:DeprecationWarning')  # torch compiling itself
@@ -58,10 +61,11 @@ def make_data(data, n=20):
     return x, a if d_a else None
 
 
-def make_trainer(device, data, sparsity, options='plain', per_example=False):
+def make_trainer(device, data, sparsity, options='plain', per_example=False, flow=False, **config):
     graphs = [g for g, size in zip('za', DATA[data], strict=True) if size]
-    model = make_model(data, options, per_example).to(device)
-    return Trainer(model, *make_data(data), SPARSITY[sparsity](graphs), TrainConfig(batch_size=6))
+    model, (x, a) = make_model(data, options, per_example).to(device), make_data(data)
+    if flow: model, x = LatentFlow(model).to(device), x[..., :3]
+    return Trainer(model, x, a, SPARSITY[sparsity](graphs), TrainConfig(batch_size=6, **config))
 
 
 # ---- what an operation may do
@@ -170,6 +174,13 @@ def record_steps(trainer):
 @each_sparsity
 def test_training_step_stays_on_the_meta_device(meta_trainers, data, sparsity, options, per_example):
     r = record_steps(make_trainer('meta', data, sparsity, options, per_example))
+    assert r.devices == {'meta'} and not r.waits and r.count > 200
+
+
+@pytest.mark.parametrize('data', DATA)
+@each_sparsity
+def test_step_of_a_flow_stays_on_the_meta_device(meta_trainers, data, sparsity):
+    r = record_steps(make_trainer('meta', data, sparsity, flow=True))
     assert r.devices == {'meta'} and not r.waits and r.count > 200
 
 
@@ -373,18 +384,12 @@ def one_batch(trainer):
     return trainer
 
 
-def capture(trainer):
-    "The training step as a CUDA graph; a function that replays it and returns the ELBO"
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
+def recorded(trainer):
+    "The training step as a CUDA graph that is already recorded; a function that replays it and returns the ELBO"
     trainer.set_progress(.1)
-    with torch.cuda.stream(stream):
-        for _ in range(3): trainer.step()  # makes the optimiser's state and the libraries' work spaces
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    graph.register_generator_state(trainer.generator)
-    with torch.cuda.graph(graph, stream=stream): trainer.step()
-    return elbo_of(trainer, graph.replay)
+    step = captured(trainer.step, trainer.generator)
+    for _ in range(ORDINARY + 1): step()
+    return elbo_of(trainer, step)
 
 
 def elbo_of(trainer, step):
@@ -409,7 +414,56 @@ def test_repeated_steps_learn_and_draw_anew(data, sparsity, options, per_example
 @each_sparsity
 def test_captured_steps_learn_and_draw_anew(data, sparsity, options, per_example):
     trainer = one_batch(make_trainer('cuda', data, sparsity, options, per_example))
-    check_replays(trainer, capture(trainer))
+    check_replays(trainer, recorded(trainer))
+
+
+@needs_cuda
+@each_sparsity
+def test_captured_steps_of_a_flow_learn_and_draw_anew(sparsity):
+    trainer = one_batch(make_trainer('cuda', 'both', sparsity, flow=True))
+    check_replays(trainer, recorded(trainer))
+
+
+@needs_cuda
+def test_replayed_steps_are_the_ordinary_ones():
+    "The same noise, the same batches, and numbers that differ by rounding only"
+    trainers = [make_trainer('cuda', 'both', 'constraint') for _ in range(2)]
+    for trainer, step in zip(trainers, (lambda t: t.step, lambda t: captured(t.step, t.generator)), strict=True):
+        step = step(trainer)
+        for i in range(10):
+            trainer.set_progress(i / 10)
+            step()
+    for one, other in zip(*(t.model.parameters() for t in trainers), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@needs_cuda
+def test_a_run_on_cuda_that_is_killed_goes_on_as_if_nothing_had_happened(tmp_path):
+    class Killed(Exception): pass
+    def kill(model): raise Killed
+    def small(): return make_trainer('cuda', 'both', 'constraint', steps=40, log_every=10, checkpoint_every=15)
+    whole = small()
+    run(whole, show=False)
+    seen = count()
+    with pytest.raises(Killed): run(small(), tmp_path, lambda model: {} if next(seen) < 2 else kill(model), show=False)
+    resumed = small()
+    run(resumed, tmp_path, show=False)
+    assert resumed.steps_done == whole.steps_done == 40
+    for one, other in zip(*(t.model.parameters() for t in (whole, resumed)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@needs_cuda
+@pytest.mark.parametrize('name', ['ActionNonDiag', 'TimeNonDiag'])
+def test_a_model_that_was_fitted_on_cuda_is_the_same_on_the_cpu(tmp_path, name):
+    data = generate(name, n=4_000, d_z=4, d_x=8)
+    options = {'model_options': {'width': 32, 'depth': 2, 'mechanism_width': 16}, 'train_options': {'batch_size': 64}}
+    ica = MechanismSparsityICA(4, steps=400, device='cuda', progress=False, **options)
+    z = ica.fit(data.train.x, data.train.a).transform(data.valid.x)
+    ica.save(tmp_path / 'model')
+    again = MechanismSparsityICA.load(tmp_path / 'model', device='cpu')
+    assert next(again.model_.parameters()).device.type == 'cpu'
+    np.testing.assert_allclose(again.transform(data.valid.x), z, atol=1e-3)
 
 
 @needs_cuda
