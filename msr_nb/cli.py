@@ -196,7 +196,8 @@ def peak_megabytes() -> int | None:
 
 def provenance() -> dict:
     "How a result came about"
-    return {'torch_threads': torch.get_num_threads(), 'peak_megabytes': peak_megabytes(),
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'
+    return {'device': device, 'torch_threads': torch.get_num_threads(), 'peak_megabytes': peak_megabytes(),
             'command': shlex.join(['msr_nb', *sys.argv[1:]]), 'versions': versions()}
 
 # %% ../nbs/70_cli.ipynb #f0da1d92
