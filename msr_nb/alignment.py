@@ -32,7 +32,7 @@ def minimise(
     device: torch.device,
     show: bool = False,  # show a progress bar
 ):
-    "A run of SOAP on the latents alone"
+    "A run of SOAP on the latents alone; a GPU calls `loss` a few times, and from then on replays what it did"
     optimizer = SOAP(params, lr=torch.zeros((), device=device))
     generator, start, done = torch.Generator(device).manual_seed(config.seed), time.monotonic(), 0
     def step():
