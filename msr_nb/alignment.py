@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['SMOOTH', 'ROUGH', 'FREQUENCY', 'PASSES', 'MOVED', 'ALIKE', 'TIED', 'FINE', 'COARSE', 'USED', 'LIKELY', 'EXAMPLES',
            'CLEARLY', 'MECHANISMS_SHARE', 'minimise', 'Inputs', 'inputs', 'regress', 'derivatives', 'effects',
-           'Moments', 'moments', 'spread', 'whitening', 'any_matrix', 'rotation', 'moved', 'counted', 'distinct',
-           'break_tie', 'descend', 'sparsest_map', 'emptied', 'map_of_actions', 'fold', 'strongest', 'start_masks',
-           'start_variances', 'fit_mechanisms', 'best_map', 'align']
+           'Moments', 'moments', 'shares', 'spread', 'whitening', 'any_matrix', 'rotation', 'moved', 'counted',
+           'distinct', 'break_tie', 'descend', 'sparsest_map', 'emptied', 'map_of_actions', 'fold', 'strongest',
+           'start_masks', 'start_variances', 'fit_mechanisms', 'best_map', 'align']
 
 # %% ../nbs/52_alignment.ipynb #54b2f80d
 import time
@@ -141,6 +141,17 @@ def moments(
                    None if Ja is None else torch.einsum('kaj,kcj->acj', Ja, Ja).flatten(0, 1) / len(Ja))
 
 
+def shares(
+    W: torch.Tensor,  # (starts, d_z, d_z), rows of unit length
+    M: Moments,
+) -> list[torch.Tensor]:  # (starts, d_z, d_a) of the actions, (starts, d_z, d_z) of the past, as far as there are such
+    "Of the energy of a row the part in each cell"
+    P = torch.einsum('sia,sic->siac', W, W).flatten(2)
+    energies = [] if M.a is None else [P @ M.a]
+    if M.z is not None: energies.append(P @ M.z @ P.mT)
+    return [g / g.sum(-1, keepdim=True) for g in energies]
+
+
 def spread(
     W: torch.Tensor,  # (starts, d_z, d_z), rows of unit length
     M: Moments,
@@ -148,10 +159,7 @@ def spread(
     cost: Callable = torch.log1p,  # of a cell, by its energy in units of epsilon
 ) -> torch.Tensor:  # (starts,)
     "Soft number of cells in use, plus the price of rows that coincide"
-    P = torch.einsum('sia,sic->siac', W, W).flatten(2)
-    energies = [] if M.a is None else [P @ M.a]
-    if M.z is not None: energies.append(P @ M.z @ P.mT)
-    cells = sum(cost(g / g.sum(-1, keepdim=True) / epsilon).sum((1, 2)) for g in energies)
+    cells = sum(cost(g / epsilon).sum((1, 2)) for g in shares(W, M))
     return cells - 2 * torch.linalg.slogdet(W).logabsdet
 
 # %% ../nbs/52_alignment.ipynb #dbd4e651
@@ -268,8 +276,7 @@ def emptied(
     M: Moments,  # of actions
 ) -> torch.Tensor:  # (r, r)
     "The W nearby that leaves the least energy in the cells that are not in use"
-    g = torch.einsum('ia,ic->iac', W, W).flatten(1) @ M.a
-    unused = g < USED * g.sum(-1, keepdim=True)
+    unused = shares(W.unsqueeze(0), M)[0] < USED
     def objective(W, done): return spread(W.unsqueeze(0), M, FINE[1], lambda r: r * unused)
     return descend(objective, any_matrix, W, 200, .01)[0]
 
