@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TOLERANCE', 'LINEAR', 'Span', 'span', 'action_spans', 'time_span', 'parameter_span', 'sets_around', 'isolate',
            'Report', 'promise', 'Known', 'known_model', 'spans_of', 'smallest_singular_value', 'report_latents',
-           'report_on', 'report']
+           'report_on', 'report', 'plot_report']
 
 # %% ../nbs/22_identifiability.ipynb #11b202de
 from collections.abc import Callable
@@ -14,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from .checks import as_array, check_size
 from .datasets import KINDS, choose_graph, draw_instance, find_spec
-from .graphs import as_array, check_graphs, check_size
+from .graphs import check_graphs
+from .plots import GREY, Picture, panels, show_matrix
 
 # %% ../nbs/22_identifiability.ipynb #a38d9052
 TOLERANCE = 1e-5  # a singular value below this share of the largest counts as zero
@@ -235,3 +237,19 @@ def report(
     rng, cells = np.random.default_rng(seed), sum(G.sum() for G in known.graphs.values())
     n = max(samples, 2 * cells + 1)  # fewer than the dimensions could never span them
     return report_on(known, known.draw(rng, n), known.draw(rng, n))
+
+# %% ../nbs/22_identifiability.ipynb #0d8cd6ce
+def plot_report(
+    report: Report,
+) -> Picture:
+    "Latents that may stay mixed as dark cells, and the smallest singular value of each span"
+    d_z = len(report.latents)
+    cells = np.eye(d_z)
+    for i, others in enumerate(report.latents['mixed with']): cells[i, others] = 1
+    figure, (left, right) = panels(2, (3.5, 1.6 + .16 * max(d_z, len(report.spans))))
+    show_matrix(left, cells, 'Greys', vmax=1.5)
+    left.set(title='may stay mixed', xlabel='latent', ylabel='latent')
+    right.barh(report.spans.index, report.spans.smallest.clip(TOLERANCE), color=GREY)
+    right.set(title='smallest singular value of the span', xscale='log', xlim=(TOLERANCE, 1))
+    right.invert_yaxis()
+    return figure

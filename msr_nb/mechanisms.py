@@ -4,13 +4,11 @@
 
 # %% auto #0
 __all__ = ['MEANS', 'VARIANCES', 'sum_over_parents', 'mean_sine', 'phases', 'mean_sines', 'mean_linear', 'mean_sigmoids',
-           'mean_norm', 'variance_cosines', 'Mechanism', 'lookup', 'check_kind']
+           'mean_norm', 'variance_cosines', 'Mechanism']
 
 # %% ../nbs/10_mechanisms.ipynb #c4812033
 from collections.abc import Callable
-from inspect import formatannotation
-from types import UnionType
-from typing import NamedTuple, get_args, get_origin
+from typing import NamedTuple
 
 import numpy as np
 
@@ -106,27 +104,3 @@ MEANS = {
     'norm': Mechanism(mean_norm, weighted=True),
 }
 VARIANCES = {'cosines': variance_cosines}
-
-# %% ../nbs/10_mechanisms.ipynb #ce83159a
-def lookup(
-    registry: dict,  # name -> anything
-    name: str,  # the key wanted
-    what: str,  # what the registry holds, for the message
-):
-    "`registry[name]`, or a ValueError that lists the valid names"
-    if name not in registry:
-        raise ValueError(f'{what} must be one of {", ".join(registry)}, got {name!r}')
-    return registry[name]
-
-
-def check_kind(
-    value,
-    name: str,  # what to call it in the message
-    kind,  # a type, or a union of types, as in an annotation
-):
-    "The value, an integer as a float where one is wanted, or a ValueError if it is of another type"
-    kinds = tuple(get_origin(k) or k for k in (get_args(kind) if isinstance(kind, UnionType) else [kind]))
-    if type(value) is int and float in kinds and int not in kinds: return float(value)
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise ValueError(f'{name} must be {formatannotation(kind)}, got {value!r}')
-    return value

@@ -20,9 +20,10 @@ from tqdm import tqdm
 
 from .datasets import Trajectories
 from .estimator import MechanismSparsityICA, count_edges
+from .files import replacing
 from .metrics import mcc, udr
 from .plots import Picture, panels
-from .training import CHECKPOINT, replacing
+from .training import CHECKPOINT
 
 # %% ../nbs/67_selection.ipynb #33fd87b6
 EDGE_SHARES = (.1, .2, .35, .55, .8)  # of all possible edges

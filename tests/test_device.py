@@ -15,10 +15,11 @@ from torch.utils._pytree import tree_leaves
 
 from msr_nb.datasets import generate
 from msr_nb.estimator import MechanismSparsityICA
+from msr_nb.files import load_tensors, save_tensors
 from msr_nb.masks import GumbelMask, binary_concrete, hard_concrete, straight_through
 from msr_nb.sparsity import Constraint, EdgeMultiplier, Penalty
 from msr_nb.straightening import LatentFlow
-from msr_nb.training import ORDINARY, TrainConfig, Trainer, captured, load_tensors, run, save_tensors
+from msr_nb.training import ORDINARY, TrainConfig, Trainer, captured, run
 from msr_nb.vae import MechanismVAE, ModelConfig
 
 pytestmark = pytest.mark.filterwarnings('ignore:.*script_method:DeprecationWarning')  # torch compiling itself

@@ -8,7 +8,8 @@ import torch
 from sklearn.linear_model import LinearRegression
 
 from msr_nb.graphs import consistency_pattern
-from msr_nb.metrics import align_graph, evaluate, mcc, published, r_con, r_score, r_squared, shd
+from msr_nb.metrics import align_graph, evaluate, mcc, r_con, r_score, r_squared, shd
+from msr_nb.published import published
 
 GOLDEN = Path(__file__).parent / 'golden'
 CASES = json.loads((GOLDEN / 'metrics.json').read_text(encoding='utf-8'))

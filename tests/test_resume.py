@@ -12,14 +12,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 from safetensors import safe_open
 
-from msr_nb import cli, estimator, training
+from msr_nb import cli, estimator
 from msr_nb.datasets import generate
 from msr_nb.estimator import MechanismSparsityICA, build
+from msr_nb.files import load_tensors
 from msr_nb.sparsity import Constraint
-from msr_nb.training import CHECKPOINT, TrainConfig, Trainer, load_tensors, run
+from msr_nb.training import CHECKPOINT, TrainConfig, Trainer, run
 from msr_nb.vae import ModelConfig
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, 'SIGKILL'), reason='needs a system with SIGKILL')
@@ -107,8 +109,8 @@ def truncate_and_die(tensors, path, meta):
     die()
 
 
-save_file = training.save_file
-WEAK_SPOTS = {'none': (), 'half-written': (training, 'save_file', truncate_and_die),
+save_file = safetensors.torch.save_file
+WEAK_SPOTS = {'none': (), 'half-written': (safetensors.torch, 'save_file', truncate_and_die),
               'not yet renamed': (os, 'replace', die)}
 
 

@@ -11,7 +11,7 @@ from multiprocessing import forkserver
 
 import pytest
 
-from msr_nb.experiments import TABLE, expand, read_table, run_hash, sweep
+from msr_nb.runs import TABLE, expand, read_table, run_hash, sweep
 
 dask = pytest.importorskip('dask', reason="needs Dask: pip install 'msr_nb[sweep]'")
 distributed = pytest.importorskip('dask.distributed', reason="needs Dask: pip install 'msr_nb[sweep]'")
@@ -30,7 +30,7 @@ HASHES = sorted(map(run_hash, expand(SPEC)))
 def context():
     "Processes are forked from one that has imported torch, to save seconds"
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['msr_nb.cli', 'msr_nb.experiments', 'pytest', 'torch._dynamo', 'dask.distributed',
+    context.set_forkserver_preload(['msr_nb.cli', 'msr_nb.runs', 'pytest', 'torch._dynamo', 'dask.distributed',
                                     'distributed.cli.dask_scheduler', 'distributed.cli.dask_worker'])
     forkserver.ensure_running()  # before Dask sets a preload of its own
     with dask.config.set({'distributed.worker.multiprocessing-method': 'forkserver'}): yield context
