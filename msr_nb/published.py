@@ -7,7 +7,7 @@ __all__ = ['COLUMNS', 'WITH_GRAPH', 'LEVEL', 'published', 'published_rows', 'pub
            'published_constraint', 'read_runs', 'runs_for', 'total', 'pressure', 'in_published_terms',
            'published_points', 'gains', 'compare', 'verdict']
 
-# %% ../nbs/73_published.ipynb #92d26c24
+# %% ../nbs/73_published.ipynb #45427716
 import json
 from collections.abc import Callable, Iterable
 from importlib.resources import files
@@ -25,7 +25,7 @@ def published(
         results = pd.read_csv(file)
     return results[results['dataset'] == dataset].reset_index(drop=True)
 
-# %% ../nbs/73_published.ipynb #f3b67b10
+# %% ../nbs/73_published.ipynb #24160101
 COLUMNS = ['mcc', 'r', 'r_con', 'shd', 'seconds']
 
 
@@ -46,7 +46,7 @@ def published_label(
     value = '' if row['value'] is None else f" {row['value']:g}"
     return f"{row['source'].split('_')[0]}, {row['method'].replace('_', ' ')}{value}"
 
-# %% ../nbs/73_published.ipynb #691778ab
+# %% ../nbs/73_published.ipynb #f65442a8
 def comparison(
     ours: dict[str, dict],  # label -> scores of a run
     name: str,  # of a data set
@@ -64,19 +64,19 @@ def as_text(table: pd.DataFrame) -> str:
     cells = {c: [('' if pd.isna(v) else f'{v:.{digits.get(c, 3)}f}') for v in table[c]] for c in table}
     return pd.DataFrame(cells, index=table.index).to_string()
 
-# %% ../nbs/73_published.ipynb #825783ee
+# %% ../nbs/73_published.ipynb #94644633
 def published_constraint(name: str, edges: int) -> dict:
     "The published row of the constraint at the true number of edges, or else the best; scores are None without one"
     rows = (row for row in published_rows(name, edges) if row['method'].startswith('constraint'))
     return next(rows, dict.fromkeys(('value', *COLUMNS)))
 
-# %% ../nbs/73_published.ipynb #8ddbcad6
+# %% ../nbs/73_published.ipynb #2f465569
 def read_runs(
     path: str | Path,  # a CSV file
 ) -> pd.DataFrame:
     "A stored table of runs, with `settings` and `graphs` as dicts"
     if not Path(path).is_file(): raise ValueError(f'path must be a table of runs, {path} does not exist')
-    runs = pd.read_csv(path, dtype={'commit': str})
+    runs = pd.read_csv(path, dtype={'commit': str, 'steps': 'Int64'})  # steps are unknown where minutes were asked for
     parse = lambda text: json.loads(text) if isinstance(text, str) else {}
     return runs.assign(settings=runs.settings.map(parse), graphs=runs.graphs.map(parse))
 
@@ -85,7 +85,7 @@ def runs_for(runs: pd.DataFrame, purpose: str) -> pd.DataFrame:
     "The runs that serve a purpose, perhaps among others, such as 'reproduce' or 'figures/blocks'"
     return runs[runs.purpose.str.split().map(lambda words: purpose in words)].reset_index(drop=True)
 
-# %% ../nbs/73_published.ipynb #a4d2597d
+# %% ../nbs/73_published.ipynb #785ebdea
 def total(limit: float | dict[str, float]) -> float:
     "A budget or price of one graph or of several"
     return float(sum(limit.values()) if isinstance(limit, dict) else limit)
@@ -112,7 +112,7 @@ def in_published_terms(
     terms = [pressure(run.method, run.settings) for run in runs.itertuples()]
     return runs.assign(method=[method for method, _ in terms], value=[value for _, value in terms])
 
-# %% ../nbs/73_published.ipynb #d869921d
+# %% ../nbs/73_published.ipynb #b64d9436
 WITH_GRAPH = ('constraint', 'constraint_at_true_edges', 'penalty', 'no_sparsity')  # methods that learn a graph
 
 
@@ -128,7 +128,7 @@ def published_points(
     rows = rows.sort_values(['source', 'mcc'], ascending=False)  # the later paper first, and the best penalty
     return place(rows).drop_duplicates(['panel', 'x'])
 
-# %% ../nbs/73_published.ipynb #8ba32096
+# %% ../nbs/73_published.ipynb #e330ecdf
 LEVEL = {'shd': .5}  # half an edge; of other scores .005
 
 
@@ -152,7 +152,7 @@ def compare(
     gain = gains(table, score)
     return table.assign(verdict=np.select([gain > margin, gain < -margin], ['better', 'worse'], 'level'))
 
-# %% ../nbs/73_published.ipynb #f1196973
+# %% ../nbs/73_published.ipynb #ecedd5e1
 def verdict(
     points: pd.DataFrame,  # as for `compare`, with `method`
     score: str = 'mcc',

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['newest', 'reproductions', 'with_spread', 'published_scores', 'summarise']
 
-# %% ../nbs/84_results.ipynb #2366cea8
+# %% ../nbs/84_results.ipynb #02a968b3
 import pandas as pd
 
 from .datasets import find_spec
 from .published import pressure, published_constraint, runs_for
 
-# %% ../nbs/84_results.ipynb #d6d3e586
+# %% ../nbs/84_results.ipynb #ca89630d
 def newest(
     runs: pd.DataFrame,  # of `read_runs`
 ) -> pd.DataFrame:
@@ -28,7 +28,7 @@ def reproductions(
     kinds = pd.Series([pressure(run.method, run.settings)[0] for run in runs.itertuples()], runs.index, dtype=object)
     return newest(runs[(runs.method == 'aligned') & (kinds != 'no_sparsity')])
 
-# %% ../nbs/84_results.ipynb #7e6905f1
+# %% ../nbs/84_results.ipynb #cf7512d6
 def with_spread(values: pd.Series, digits: int) -> str:
     "Mean, and standard deviation if there are several"
     spread = f' ± {values.std(ddof=0):.{digits}f}' if len(values) > 1 else ''
@@ -46,9 +46,9 @@ def summarise(
     runs: pd.DataFrame,  # of `read_runs`
 ) -> pd.DataFrame:  # text, one row a data set, protocol and revision
     "Our means and spreads beside the published ones"
-    def row(group):
-        ours = {c: with_spread(group[c], d) for c, d in (('mcc', 3), ('r', 3), ('r_con', 3), ('shd', 1))}
-        return {'seeds': group.seed.nunique(), **ours, 'minutes': with_spread(group.total_seconds / 60, 1)}
-    keys = ['dataset', 'protocol', 'revision']
-    rows = {key: row(group) | published_scores(key[0]) for key, group in runs.groupby(keys)}
+    digits, keys = {'mcc': 3, 'r': 3, 'r_con': 3, 'shd': 1, 'minutes': 1}, ['dataset', 'protocol', 'revision']
+    seeds = runs.assign(minutes=runs.total_seconds / 60).groupby([*keys, 'seed'])[list(digits)].mean()
+    def row(name, some):
+        return {'seeds': len(some), **{c: with_spread(some[c], d) for c, d in digits.items()}, **published_scores(name)}
+    rows = {key: row(key[0], some) for key, some in seeds.groupby(keys)}
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis(['data set', 'protocol', 'revision'])
