@@ -103,7 +103,7 @@ def pressure(
     if price is None: return method, np.nan
     return ('penalty', total(price)) if total(price) else ('no_sparsity', np.nan)
 
-
+# %% ../nbs/73_published.ipynb #fe38c484
 def in_published_terms(
     runs: pd.DataFrame,  # with columns `method` and `settings`
 ) -> pd.DataFrame:
@@ -136,7 +136,7 @@ def gains(table: pd.DataFrame, score: str) -> pd.Series:
     "By how much ours is better: few wrong edges are good, all other scores should be high"
     return -table.difference if score == 'shd' else table.difference
 
-
+# %% ../nbs/73_published.ipynb #d870a1a3
 def compare(
     points: pd.DataFrame,  # `panel`, `x`, `source` ('ours' or 'published') and scores
     score: str = 'mcc',

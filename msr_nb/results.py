@@ -41,7 +41,7 @@ def published_scores(name: str) -> dict[str, str]:
     theirs = published_constraint(name, int(spec.graph(spec.d_z, 0).sum()))
     return {f'published {c}': '' if theirs[c] is None else f'{theirs[c]:.3g}' for c in ('mcc', 'r_con', 'shd')}
 
-
+# %% ../nbs/84_results.ipynb #ec6ef536
 def summarise(
     runs: pd.DataFrame,  # of `read_runs`
 ) -> pd.DataFrame:  # text, one row a data set, protocol and revision
