@@ -26,7 +26,7 @@ from .alignment import align
 from .checks import as_sequences, check_numbers, check_size
 from .effects import inputs
 from .files import load_tensors, save_tensors, with_prefix, write_text
-from .identifiability import Known, Report, report_on
+from .identifiability import KnownModel, Report, report_on
 from .metrics import mcc
 from .sparsity import Constraint, Penalty
 from .straightening import straighten
@@ -264,7 +264,7 @@ def report_fitted(
         u = torch.as_tensor(u)
         newest, a = u[:, :d_z * past], u[:, d_z * past:]
         return model.transition(torch.cat([newest, older], 1) if past else None, a if model.config.d_a else None)
-    known = Known(
+    known = KnownModel(
         {name: mask.graph().numpy() for name, mask in model.transition.graphs().items()},
         mean=lambda u: mechanisms(u).mean.numpy(),
         std=(lambda u: (.5 * mechanisms(u).log_var).exp().numpy()) if model.config.variance == 'inputs' else None,

@@ -16,7 +16,8 @@ from .checks import as_array, check_shape, check_size
 def check_self_loops(G: np.ndarray, name: str):
     "A ValueError if some latent is not its own parent"
     absent = np.flatnonzero(np.diag(G) == 0).tolist()
-    if absent: raise ValueError(f'{name} must have ones on its diagonal (each latent is its own parent), got 0 at {absent}')
+    if absent:
+        raise ValueError(f'{name} must have ones on its diagonal (each latent is its own parent), got 0 at {absent}')
 
 # %% ../nbs/05_graphs.ipynb #d8f0f1e5
 def check_graph(
