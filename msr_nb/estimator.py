@@ -26,7 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 from .checks import as_sequences, check_kind, check_nonnegative, check_numbers, check_size, lookup
 from .effects import inputs
 from .files import load_tensors, save_tensors, with_prefix, write_text
-from .identifiability import Known, Report, report_on
+from .identifiability import KnownModel, Report, report_on
 from .metrics import mcc
 from .recipe import REVISION, Fit, Recipe, Stage, recipe_fields, recipe_with
 from .sparsity import Sparsity
@@ -240,8 +240,9 @@ def report_fitted(
     def mechanisms(u):
         u = torch.as_tensor(u)
         newest, a = u[:, :d_z * past], u[:, d_z * past:]
-        return model.prior.transition(torch.cat([newest, older], 1) if past else None, a if model.config.d_a else None)
-    known = Known(
+        seen = torch.cat([newest, older], 1) if past else None
+        return model.prior.transition(seen, a if model.config.d_a else None)
+    known = KnownModel(
         {name: mask.graph().numpy() for name, mask in model.prior.graphs().items()},
         mean=lambda u: mechanisms(u).mean.numpy(),
         std=(lambda u: (.5 * mechanisms(u).log_var).exp().numpy()) if model.config.variance == 'inputs' else None,
