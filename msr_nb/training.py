@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['OPTIMIZERS', 'FEWEST', 'ORDINARY', 'DIVERGED_BELOW', 'BESIDE_THE_BAR', 'ADVICE', 'CHECKPOINT', 'TrainConfig',
            'share_spent', 'part_of', 'at_most', 'seeded', 'ramp', 'cosine', 'new_optimizer', 'set_step_size', 'Trainer',
-           'captured', 'DivergedError', 'progress_bar', 'tensorboard', 'all_finite', 'minimise', 'loss_row', 'encode',
+           'captured', 'DivergedError', 'progress_bar', 'tensorboard', 'all_finite', 'loss_row', 'minimise', 'encode',
            'mean_elbo']
 
 # %% ../nbs/46_training.ipynb #ec8c453a
@@ -373,7 +373,8 @@ CHECKPOINT = 'checkpoint.safetensors'
 
 @patch
 def continue_from(self: Trainer, path: Path):
-    "Restore a checkpoint, after making sure that it is of the same run"
+    "Restore a checkpoint, if there is one, after making sure that it is of the same run"
+    if not path.exists(): return
     tensors, meta = load_tensors(path, self.device)
     for part, mine in self.identity().items():
         for key in meta[part] | mine:
@@ -394,8 +395,7 @@ def run(self: Trainer,
 ) -> pd.DataFrame:  # one row a log
     "Train until the budget of steps or minutes is spent; can be killed and called again"
     path = Path(folder) / CHECKPOINT if folder else None
-    if path and path.exists(): self.continue_from(path)
-    if path: remove_unfinished(path)
+    if path: self.continue_from(path); remove_unfinished(path)
     good, start, step = self.state(), time.monotonic() - self.seconds, captured(self.step, self.generator)
     self.model.train()
     try:
@@ -408,6 +408,21 @@ def run(self: Trainer,
     except DivergedError as error: self.give_up(good, path, error)
     finally: self.model.eval()
     return pd.DataFrame(self.rows)
+
+# %% ../nbs/46_training.ipynb #52e45e90
+def loss_row(
+    total: torch.Tensor,  # of the losses since the last row; begins anew
+    params: list[torch.Tensor],  # must be finite
+    rows: list[dict],  # so far
+    step: int,
+    seconds: float,
+) -> dict:
+    "A row of the mean loss since the last row, or a DivergedError"
+    mean = total / (step - (rows[-1]['step'] if rows else 0))
+    mean = torch.where(all_finite(params), mean, torch.nan).item()
+    if not math.isfinite(mean): raise DivergedError(f'the loss is not finite at step {step}. What may help: {ADVICE}')
+    total.zero_()
+    return {'step': step, 'seconds': seconds, 'loss': mean}
 
 # %% ../nbs/46_training.ipynb #ccb93890
 def minimise(
@@ -439,15 +454,6 @@ def minimise(
                 rows.append(loss_row(total, params, rows, done, time.monotonic() - start))
                 move(rows[-1])
             if progress >= 1: return rows
-
-
-def loss_row(total, params, rows, step, seconds) -> dict:
-    "The mean loss since the last row; starts a new window"
-    mean = total / (step - (rows[-1]['step'] if rows else 0))
-    mean = torch.where(all_finite(params), mean, torch.nan).item()
-    if not math.isfinite(mean): raise DivergedError(f'the loss is not finite at step {step}. What may help: {ADVICE}')
-    total.zero_()
-    return {'step': step, 'seconds': seconds, 'loss': mean}
 
 # %% ../nbs/46_training.ipynb #7f4e55a6
 @torch.no_grad()

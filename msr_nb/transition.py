@@ -95,7 +95,7 @@ def sample_graph(self: Transition,
     if self.d_a: parts = [*parts, self.mask_a(n, generator)]
     return torch.cat(parts, -1)
 
-
+# %% ../nbs/35_transition.ipynb #a54b6f2e
 @patch
 def forward(self: Transition,
     past: torch.Tensor | None = None,  # (n, lags * d_z), newest frame first; None if lags = 0

@@ -152,7 +152,7 @@ def main():
     training = TrainConfig(steps=10**6, batch_size=batch, optimizer=args.optimizer)
     def make_trainer():
         model = MechanismVAE(config).to(args.device)
-        return Trainer(model, x, a, Sparsity(price={g: 1e-3 for g in model.prior.graphs()}), training)
+        return Trainer(model, x, a, Sparsity(price=dict.fromkeys(model.prior.graphs(), 1e-3)), training)
     def ours(trainer, step):
         def one():
             trainer.set_progress(.5)

@@ -38,8 +38,8 @@ G = torch.eye(*SHAPE)
 
 DATA = {'action': (0, 2), 'time': (1, 0), 'both': (1, 2)}  # lags, d_a
 OPTIONS = {'plain': {}, 'rich': {'variance': 'inputs', 'learn_fill': True, 'noise': 'learned', 'hard': True}}
-SPARSITY = {'price': lambda graphs: Sparsity(price={g: .1 for g in graphs}),
-            'edges': lambda graphs: Sparsity(edges={g: 2. for g in graphs})}
+SPARSITY = {'price': lambda graphs: Sparsity(price=dict.fromkeys(graphs, .1)),
+            'edges': lambda graphs: Sparsity(edges=dict.fromkeys(graphs, 2.))}
 each_model = pytest.mark.parametrize('data, options, per_example', list(product(DATA, OPTIONS, [False, True])))
 some_models = pytest.mark.parametrize('data, options, per_example', [
     (data, *rest) for data, rest in product(DATA, [('plain', False), ('rich', True)])])
