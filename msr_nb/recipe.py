@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 from .alignment import Alignment, align, fit_mechanisms
