@@ -19,10 +19,9 @@ from sklearn.decomposition import PCA, FastICA
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from .effects import minimise
 from .estimator import check_actions, check_observations, mean_and_scale, unit_scale
 from .nets import Gaussian, ParallelLinear, kl, log_density, mlp, parallel_tail
-from .training import DivergedError, TrainConfig, ramp, seeded
+from .training import DivergedError, TrainConfig, minimise, ramp, seeded
 from .vae import optimal_log_density
 
 # %% ../nbs/63_baselines.ipynb #13355747

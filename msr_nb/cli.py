@@ -87,7 +87,7 @@ def claim_folder(
     return folder
 
 # %% ../nbs/79_cli.ipynb #dc1b4d10
-NO_SPARSITY = {'alpha_z': 0., 'alpha_a': 0.}
+NO_SPARSITY = {'price': 0.}
 SCORES = [*Evaluation.__dataclass_fields__, 'edges', 'seconds', 'steps', 'valid_elbo']
 PROBE_SIZE = 2_000  # sequences scored at each log, enough for a curve
 
@@ -305,7 +305,7 @@ def reproduce(
         plain = finish_baseline(beside, other) if baseline and sparsity else None
     finally:
         if other is not None: other.terminate()
-    theirs = published_rows(name, sum(edges.values())) if latents is None else None
+    theirs = published_rows(name, sum(edges['edges'].values())) if latents is None else None
     result = {'dataset': name, 'seed': seed, 'protocol': protocol, 'n': n, 'latents': estimator.n_latents,
               'method': method, 'options': list(options), **pressure, **scores, 'no_sparsity': plain,
               'published': theirs or None, 'generate_seconds': generated}

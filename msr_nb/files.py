@@ -30,18 +30,13 @@ def replacing(
     finally: tmp.unlink(missing_ok=True)
 
 # %% ../nbs/03_files.ipynb #aec98a4d
-def write_text(
-    path: Path | str,
-    text: str,
-):
+def write_text(path: Path | str, text: str):
     "Write a text file, atomically"
     with replacing(path) as tmp: tmp.write_text(text, encoding='utf-8')
 
 # %% ../nbs/03_files.ipynb #5a298c00
-def remove_unfinished(
-    path: Path,  # of a file written by `replacing`
-):
-    "Remove what was being written when an earlier process was killed"
+def remove_unfinished(path: Path):
+    "Remove what `replacing` was writing to `path` when an earlier process was killed"
     for part in path.parent.glob(f'{path.name}.*.tmp'): part.unlink(missing_ok=True)
 
 # %% ../nbs/03_files.ipynb #763056de
@@ -72,17 +67,12 @@ def load_tensors(
         raise ValueError(f'{path} is not a file of this package: {error}') from None
 
 # %% ../nbs/03_files.ipynb #393ef6e7
-def with_prefix(
-    tensors: dict,  # name -> anything
-    prefix: str,
-) -> dict:
+def with_prefix(tensors: dict, prefix: str) -> dict:
     "Those whose names begin with the prefix, without it"
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 # %% ../nbs/03_files.ipynb #b20a0919
-def fingerprint(
-    x,  # torch.Tensor or array
-) -> str:
-    "Shape and checksum of an array"
+def fingerprint(x) -> str:
+    "Shape and checksum of an array or tensor"
     x = np.ascontiguousarray(x.detach().cpu().numpy() if hasattr(x, 'detach') else x)
     return f'{x.shape} {zlib.crc32(x):08x}'

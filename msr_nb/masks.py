@@ -11,6 +11,9 @@ import math
 import torch
 from torch import nn
 
+from .checks import check_size
+from .nets import patch
+
 # %% ../nbs/32_masks.ipynb #f77749c1
 NOISE_EPS = torch.finfo(torch.float32).eps  # keeps logit(u) within about ±16
 
@@ -41,15 +44,13 @@ def hard_concrete(
     low, high = STRETCH
     return (m * (high - low) + low).clamp(0, 1)
 
-# %% ../nbs/32_masks.ipynb #1fdfde2f
+# %% ../nbs/32_masks.ipynb #8214db2c
 def check_shape(shape) -> tuple[int, ...]:
     "The mask's shape as a tuple of positive ints"
-    shape = tuple(shape)
-    if not shape or not all(isinstance(s, int) and s > 0 for s in shape):
-        raise ValueError(f'shape must hold positive integers, got {shape}')
-    return shape
+    if not (shape := tuple(shape)): raise ValueError('shape must have at least one axis, got ()')
+    return tuple(check_size(s, f'shape[{i}]') for i, s in enumerate(shape))
 
-
+# %% ../nbs/32_masks.ipynb #e4cfc592
 class GumbelMask(nn.Module):
     "A random 0/1 array with learned edge probabilities σ(γ) (CLeaR, estimation)"
     def __init__(self,
@@ -60,57 +61,65 @@ class GumbelMask(nn.Module):
         hard_concrete: bool = False,  # stretch and clip the relaxed sample (Louizos et al. 2018)
     ):
         super().__init__()
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise ValueError(f'temperature must be a positive number, got {temperature}')
-        if hard and hard_concrete:
-            raise ValueError('hard and hard_concrete exclude each other: choose one')
+        if not 0 < temperature < math.inf: raise ValueError(f'temperature must be a positive number, got {temperature}')
+        if hard and hard_concrete: raise ValueError('hard and hard_concrete exclude each other: choose one')
         self.shape, self.hard, self.hard_concrete = check_shape(shape), hard, hard_concrete
         self.gamma = nn.Parameter(torch.full(self.shape, float(init)))
         self.register_buffer('temperature', torch.tensor(float(temperature)))
         self.register_buffer('frozen', torch.tensor(False))
         self.register_buffer('frozen_graph', torch.ones(self.shape))
 
-    def forward(self,
-        n: int | None = None,  # masks to draw, one an example; None draws one for the whole batch
-        generator: torch.Generator | None = None,  # noise source on the parameter's device
-    ) -> torch.Tensor:  # (n, *shape), or (1, *shape); dtype of the parameter
-        "Draw masks"
-        source = {} if generator is None else {'generator': generator}  # naming None would fix n under torch.compile
-        u = torch.rand((1 if n is None else n, *self.shape), device=self.gamma.device, **source)
-        m = binary_concrete(self.gamma, u, self.temperature)
-        if self.hard: m = straight_through(m)
-        if self.hard_concrete: m = hard_concrete(m)
-        return torch.where(self.frozen, self.frozen_graph, m.to(self.gamma.dtype))
+# %% ../nbs/32_masks.ipynb #a9a6fd7e
+@patch
+def forward(self: GumbelMask,
+    n: int | None = None,  # masks to draw, one an example; None draws one for the whole batch
+    generator: torch.Generator | None = None,  # noise source on the parameter's device
+) -> torch.Tensor:  # (n, *shape), or (1, *shape); dtype of the parameter
+    "Draw masks"
+    source = {} if generator is None else {'generator': generator}  # naming None would fix n under torch.compile
+    u = torch.rand((1 if n is None else n, *self.shape), device=self.gamma.device, **source)
+    m = binary_concrete(self.gamma, u, self.temperature)
+    if self.hard: m = straight_through(m)
+    if self.hard_concrete: m = hard_concrete(m)
+    return torch.where(self.frozen, self.frozen_graph, m.to(self.gamma.dtype))
 
-    def probs(self) -> torch.Tensor:  # same shape as the graph
-        "Probability of each edge; 0 or 1 where frozen"
-        shift = self.temperature * math.log(-STRETCH[0] / STRETCH[1]) if self.hard_concrete else 0.
-        return torch.where(self.frozen, self.frozen_graph, torch.sigmoid(self.gamma - shift))
+# %% ../nbs/32_masks.ipynb #5228ba00
+@patch
+def probs(self: GumbelMask) -> torch.Tensor:  # same shape as the graph
+    "Probability of each edge; 0 or 1 where frozen"
+    shift = self.temperature * math.log(-STRETCH[0] / STRETCH[1]) if self.hard_concrete else 0.
+    return torch.where(self.frozen, self.frozen_graph, torch.sigmoid(self.gamma - shift))
 
-    def expected_edges(self) -> torch.Tensor:  # scalar, differentiable
-        "E‖G‖₀, the sum of the edge probabilities"
-        return self.probs().sum()
 
-    def graph(self, threshold: float = .5) -> torch.Tensor:  # 0/1 integers
-        "Edges more probable than `threshold`"
-        return (self.probs() > threshold).long()
+@patch
+def expected_edges(self: GumbelMask) -> torch.Tensor:  # scalar, differentiable
+    "E‖G‖₀, the sum of the edge probabilities"
+    return self.probs().sum()
 
-    @torch.no_grad()
-    def freeze(self,
-        G=None,  # 0/1 array of the mask's shape; None takes the present `graph()`
-    ):
-        "Always return `G` from now on; frozen edges carry no gradient"
-        G = self.graph() if G is None else torch.as_tensor(G)
-        if tuple(G.shape) != self.shape:
-            raise ValueError(f'G must have shape {self.shape}, got {tuple(G.shape)}')
-        if not ((G == 0) | (G == 1)).all():
-            raise ValueError('G must hold only 0 and 1')
-        self.frozen_graph.copy_(G)
-        self.frozen.fill_(True)
-        return self
 
-    @torch.no_grad()
-    def unfreeze(self):
-        "Draw from the learned probabilities again"
-        self.frozen.fill_(False)
-        return self
+@patch
+def graph(self: GumbelMask, threshold: float = .5) -> torch.Tensor:  # 0/1 integers
+    "Edges more probable than `threshold`"
+    return (self.probs() > threshold).long()
+
+# %% ../nbs/32_masks.ipynb #ae7503ba
+@patch
+@torch.no_grad()
+def freeze(self: GumbelMask,
+    G=None,  # 0/1 array of the mask's shape; None takes the present `graph()`
+) -> GumbelMask:
+    "Always return `G` from now on; frozen edges carry no gradient"
+    G = self.graph() if G is None else torch.as_tensor(G)
+    if tuple(G.shape) != self.shape: raise ValueError(f'G must have shape {self.shape}, got {tuple(G.shape)}')
+    if not ((G == 0) | (G == 1)).all(): raise ValueError('G must hold only 0 and 1')
+    self.frozen_graph.copy_(G)
+    self.frozen.fill_(True)
+    return self
+
+
+@patch
+@torch.no_grad()
+def unfreeze(self: GumbelMask) -> GumbelMask:
+    "Draw from the learned probabilities again"
+    self.frozen.fill_(False)
+    return self

@@ -38,17 +38,17 @@ class Mixing:
             h, J = np.maximum(h, SLOPE * h) @ w, w.T @ (slopes[..., None] * J)
         return J
 
-# %% ../nbs/13_mixing.ipynb #6f3a1632
+# %% ../nbs/13_mixing.ipynb #6cb3de2d
 def orthonormal_layer(
     rng: np.random.Generator,  # where the weights come from
-    d_in: int,  # inputs, at most d_out
-    d_out: int,  # outputs
+    d_in: int,  # at most d_out
+    d_out: int,
 ) -> np.ndarray:  # (d_in, d_out) float32
     "Matrix with orthogonal rows, scaled for a LeakyReLU (the authors' stream)"
     q, _ = np.linalg.qr(rng.normal(size=(d_in, d_out)).T)
     return (np.sqrt(2 / (1 + .2**2) * 2 / (d_in + d_out)) * q.T).astype(np.float32)
 
-
+# %% ../nbs/13_mixing.ipynb #0859dd44
 def network_mixing(
     rng: np.random.Generator,  # where the weights come from
     d_z: int,  # latents
@@ -81,6 +81,5 @@ def draw_mixing(
     "The mixing called `name`, its weights drawn from `rng`"
     draw = lookup(MIXINGS, name, 'mixing')
     d_z, d_x = check_size(d_z, 'd_z'), check_size(d_x, 'd_x')
-    if d_x < d_z:
-        raise ValueError(f'd_x must be at least d_z, got d_x={d_x} and d_z={d_z}')
+    if d_x < d_z: raise ValueError(f'd_x must be at least d_z, got d_x={d_x} and d_z={d_z}')
     return draw(rng, d_z, d_x)

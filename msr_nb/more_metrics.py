@@ -20,7 +20,7 @@ from sklearn.model_selection import GridSearchCV
 
 from .checks import check_size
 from .graphs import check_graph
-from .metrics import allowed_regressors, explained, match, paired_frames, standardise
+from .metrics import allowed_regressors, explained, match, paired_frames, unit_columns
 
 # %% ../nbs/65_more_metrics.ipynb #390662d7
 class HeldOut(NamedTuple):
@@ -44,7 +44,7 @@ def held_out(
     order = np.arange(frames).reshape(n, -1)[rng.permutation(n)].ravel()
     rows = order[np.sort(rng.choice(frames, min(samples, frames), replace=False))]
     (z, z_test), (z_hat, z_hat_test) = (
-        np.split(standardise(x[rows]) * np.sqrt(len(rows)), [2 * len(rows) // 3]) for x in paired)
+        np.split(unit_columns(x[rows]) * np.sqrt(len(rows)), [2 * len(rows) // 3]) for x in paired)
     return HeldOut(z, z_hat, z_test, z_hat_test)
 
 # %% ../nbs/65_more_metrics.ipynb #70eefd25
@@ -61,8 +61,8 @@ PENALTIES = (1e-3, 3e-2, 1.)  # of kernel ridge, per unit of variance of the lat
 
 
 def kernel_regression(
-    z_hat: np.ndarray,  # (frames, d_hat) standardised
-    z: np.ndarray,  # (frames, d_z) standardised
+    z_hat: np.ndarray,  # (frames, d_hat) standardisedd
+    z: np.ndarray,  # (frames, d_z) standardisedd
 ) -> GridSearchCV:
     "Fitted kernel ridge regression, with the width and penalty that predict best"
     median = np.median(pdist(z_hat, 'sqeuclidean')) or 1.
@@ -152,7 +152,7 @@ def compressed(
     d = max(z.shape[1], z_hat.shape[1])
     if len(z) <= d + 1:
         raise ValueError(f'{d} latents need more than {d + 1} frames, got {len(z)}: the fit would be exact')
-    rows = np.linalg.qr(standardise(np.concatenate([z, z_hat], axis=1)), mode='r')
+    rows = np.linalg.qr(unit_columns(np.concatenate([z, z_hat], axis=1)), mode='r')
     return rows[:, :z.shape[1]], rows[:, z.shape[1]:]
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LOG_2PI', 'ACTIVATIONS', 'Gaussian', 'log_density', 'kl', 'Sine', 'activation_layer', 'mlp', 'ParallelLinear',
-           'parallel_tail']
+           'parallel_tail', 'patch']
 
 # %% ../nbs/30_nets.ipynb #cffc1517
 import math
@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+
+from .checks import lookup
 
 # %% ../nbs/30_nets.ipynb #9ed3872f
 class Gaussian(NamedTuple):
@@ -52,17 +54,13 @@ class Sine(nn.Module):
         return u.sin()
 
 
-ACTIVATIONS = {'leaky_relu': lambda: nn.LeakyReLU(.2, inplace=True),
+ACTIVATIONS = {'leaky_relu': lambda: nn.LeakyReLU(.2, inplace=True),  # the authors' slope
                'silu': nn.SiLU, 'gelu': nn.GELU, 'tanh': nn.Tanh, 'sine': Sine}
 
 
-def activation_layer(
-    name: str,  # a key of `ACTIVATIONS`; 'leaky_relu' has the authors' slope 0.2
-) -> nn.Module:
-    "The activation called `name`"
-    if name not in ACTIVATIONS:
-        raise ValueError(f'activation must be one of {sorted(ACTIVATIONS)}, got {name!r}')
-    return ACTIVATIONS[name]()
+def activation_layer(name: str) -> nn.Module:
+    "The activation called `name`, a key of `ACTIVATIONS`"
+    return lookup(ACTIVATIONS, name, 'activation')()
 
 # %% ../nbs/30_nets.ipynb #9168f1d9
 def mlp(
@@ -106,3 +104,11 @@ def parallel_tail(
     layers = [layer for _ in range(depth - 1)
               for layer in (activation_layer(activation), ParallelLinear(k, width, width))]
     return nn.Sequential(*layers, activation_layer(activation), ParallelLinear(k, width, d_out))
+
+# %% ../nbs/30_nets.ipynb #27e53108
+def patch(f):
+    "Make `f` a method of the class that its first argument is annotated with"
+    cls = next(iter(f.__annotations__.values()))
+    f.__qualname__ = f'{cls.__qualname__}.{f.__name__}'
+    setattr(cls, f.__name__, f)
+    return f

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BLUE', 'VERMILION', 'GREY', 'STYLE', 'NOTATION', 'COLUMN_TITLES', 'panels', 'cell_size', 'show_matrix', 'mark_cells',
-           'plot_graphs', 'in_partner_order', 'plot_correlation', 'over_training', 'plot_lines', 'plot_mask_history',
-           'plot_history', 'plot_latents', 'save_figure']
+           'mark_errors', 'plot_graphs', 'in_partner_order', 'plot_correlation', 'over_training', 'plot_lines',
+           'plot_mask_history', 'plot_history', 'plot_latents', 'save_figure']
 
 # %% ../nbs/07_plots.ipynb #971d6b51
 from io import BytesIO
@@ -17,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from .checks import check_numbers
+from .checks import check_numbers, lookup
 from .files import replacing
-from .metrics import check_assignment, paired_frames, standardise, take_matched
+from .metrics import check_assignment, correlations, paired_frames, take_matched
 
 # %% ../nbs/07_plots.ipynb #f2fe29a7
 BLUE, VERMILION, GREY = '#0072b2', '#d55e00', '#6b6b6b'  # Okabe & Ito 2008, and a neutral
@@ -57,13 +57,11 @@ def panels(
     return figure, axes[:count]
 
 # %% ../nbs/07_plots.ipynb #6e845e5b
-def cell_size(
-    shape: tuple[int, int],  # (rows, columns)
-) -> float:  # inches
+def cell_size(shape: tuple[int, int]) -> float:  # (rows, columns) -> inches
     "Cells that make a matrix about 2.2 inches wide, neither huge for few latents nor too small to be marked"
     return float(np.clip(2.2 / max(shape), .13, .5))
 
-
+# %% ../nbs/07_plots.ipynb #6dd80907
 def show_matrix(
     ax: Axes,
     values: np.ndarray,  # (rows, columns)
@@ -94,12 +92,18 @@ def mark_cells(
                label=f'{label}: {len(rows)}', zorder=3, **kwargs)
 
 # %% ../nbs/07_plots.ipynb #62c0d2e4
+def mark_errors(ax: Axes, true: np.ndarray, learned: np.ndarray):
+    "Crosses on false positives and circles on false negatives, of two graphs as booleans"
+    mark_cells(ax, learned & ~true, 'false positive', marker='X', color=VERMILION, edgecolor='white')
+    mark_cells(ax, true & ~learned, 'false negative', marker='o', facecolor='white', edgecolor=BLUE)
+
+# %% ../nbs/07_plots.ipynb #38f81018
 NOTATION = {  # kind -> truth, learned, a parent
     'Gz': ('$G^z$', r'$\hat{G}^z$', r'parent $z_j$'),
     'Ga': ('$G^a$', r'$\hat{G}^a$', r'parent $a_\ell$'),
 }
 
-
+# %% ../nbs/07_plots.ipynb #a655b9e1
 @mpl.rc_context(STYLE)
 def plot_graphs(
     G,  # (d_z, d_in) 0/1, the truth
@@ -107,17 +111,13 @@ def plot_graphs(
     kind: str = 'Ga',  # or 'Gz': what the labels call the graph
 ) -> Picture:
     "True and learned graph side by side, with the false edges marked"
-    if kind not in NOTATION: raise ValueError(f'kind must be one of {list(NOTATION)}, got {kind!r}')
-    G, G_hat = check_numbers(G, 'G'), check_numbers(G_hat, 'G_hat')
-    if G.ndim != 2 or G.shape != G_hat.shape:
-        raise ValueError(f'G and G_hat must be matrices of one shape, got {G.shape} and {G_hat.shape}')
-    true, learned = G > .5, G_hat > .5
-    cell, (rows, columns) = cell_size(G.shape), G.shape
+    symbol, symbol_hat, parent = lookup(NOTATION, kind, 'kind')
+    G = check_numbers(G, 'G', (None, None))
+    G_hat = check_numbers(G_hat, 'G_hat', G.shape)
+    true, learned, cell, (rows, columns) = G > .5, G_hat > .5, cell_size(G.shape), G.shape
     figure, (left, right) = panels(2, size=(max(cell * columns, 2.1) + .6, cell * rows + .9), sharex=True, sharey=True)
     for ax, values in ((left, G), (right, G_hat)): show_matrix(ax, values, 'Greys', vmax=1.25)
-    mark_cells(right, learned & ~true, 'false positive', marker='X', color=VERMILION, edgecolor='white')
-    mark_cells(right, true & ~learned, 'false negative', marker='o', facecolor='white', edgecolor=BLUE)
-    symbol, symbol_hat, parent = NOTATION[kind]
+    mark_errors(right, true, learned)
     left.set(title=f'true {symbol}, {true.sum()} edges', ylabel='child $z_i$', xlabel=parent)
     right.set(title=f'learned {symbol_hat}, {learned.sum()} edges, SHD {(true != learned).sum()}', xlabel=parent)
     figure.legend(*right.get_legend_handles_labels(), loc='outside lower center', ncols=2)
@@ -131,7 +131,7 @@ def in_partner_order(
     "Every learned latent once, facing the true latents; -1 where there is none"
     return np.concatenate([assignment, np.setdiff1d(np.arange(d_hat), assignment)])
 
-
+# %% ../nbs/07_plots.ipynb #4b2c9958
 @mpl.rc_context(STYLE)
 def plot_correlation(
     correlation,  # (d_z, d_hat), learned latents in their own order: `mcc(...).correlation`
@@ -152,15 +152,13 @@ def plot_correlation(
     return figure
 
 # %% ../nbs/07_plots.ipynb #aaa5de81
-def over_training(
-    ax: Axes,
-):
+def over_training(ax: Axes):
     "A horizontal axis of training steps"
     ax.set_xlabel('training step')
     ax.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     ax.xaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
 
-
+# %% ../nbs/07_plots.ipynb #fca5b263
 def plot_lines(
     ax: Axes,
     steps: np.ndarray,  # (n_logs,)
@@ -180,15 +178,12 @@ def plot_mask_history(
     G=None,  # (d_z, d_in) 0/1, the truth; None if unknown
 ) -> Picture:
     "Probability of every edge over training, by whether the edge is true"
-    probs, steps = check_numbers(probs, 'probs'), check_numbers(steps, 'steps')
-    if probs.ndim != 3 or len(probs) != len(steps):
-        raise ValueError(f'probs must be (n_logs, d_z, d_in) with n_logs = {len(steps)} steps, got {probs.shape}')
-    if G is not None and np.shape(G) != probs.shape[1:]:
-        raise ValueError(f'G must have shape {probs.shape[1:]}, got {np.shape(G)}')
+    steps = check_numbers(steps, 'steps', (None,))
+    probs = check_numbers(probs, 'probs', (len(steps), None, None))
     figure, [ax] = panels(1, size=(5.5, 2.4))
     if G is None: plot_lines(ax, steps, probs.reshape(len(steps), -1), 'cells', color=GREY)
     else:
-        true = check_numbers(G, 'G') > .5
+        true = check_numbers(G, 'G', probs.shape[1:]) > .5
         plot_lines(ax, steps, probs[:, ~true], 'no edge in truth', color=VERMILION, linestyle=(0, (4, 2)))
         plot_lines(ax, steps, probs[:, true], 'true edge', color=BLUE)
     ax.axhline(.5, color=GREY, linewidth=.6, linestyle=':')
@@ -204,7 +199,7 @@ COLUMN_TITLES = {
     'multiplier_Gz': r'multiplier of $\hat{G}^z$', 'multiplier_Ga': r'multiplier of $\hat{G}^a$',
 }
 
-
+# %% ../nbs/07_plots.ipynb #d9a9c851
 @mpl.rc_context(STYLE)
 def plot_history(
     history,  # table with a column `step`
@@ -239,7 +234,7 @@ def plot_latents(
     figure, axes = panels(len(pairs), size=(1.5, 1.6))
     for ax, (i, j) in zip(axes, pairs, strict=True):
         ax.scatter(z[shown, i], z_hat[shown, j], s=3, color=BLUE, alpha=.4, linewidth=0)
-        r = standardise(z[:, [i]])[:, 0] @ standardise(z_hat[:, [j]])[:, 0]
+        [[r]] = correlations(z[:, [i]], z_hat[:, [j]])
         ax.set(title=f'|corr| {abs(r):.2f}', xlabel=f'$z_{{{i}}}$', ylabel=rf'$\hat{{z}}_{{{j}}}$')
         ax.set(xticks=[], yticks=[])
     return figure

@@ -66,9 +66,8 @@ ESTIMATORS = dict.fromkeys(METHODS, MechanismSparsityICA) | BASELINES  # method 
 def edge_budgets(
     data: Trajectories,
 ) -> dict[str, int]:
-    "The number of edges of each graph that is known, as budgets of the estimator"
-    graphs = {'beta_z': data.Gz, 'beta_a': data.Ga}
-    return {name: int(G.sum()) for name, G in graphs.items() if G is not None}
+    "The number of edges of each graph that is known, as `edges` of the estimator"
+    return {'edges': {name: int(G.sum()) for name, G in (('Gz', data.Gz), ('Ga', data.Ga)) if G is not None}}
 
 
 def make_estimator(

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from msr_nb.datasets import generate
-from msr_nb.sparsity import Penalty
+from msr_nb.sparsity import Sparsity
 from msr_nb.training import ORDINARY, TrainConfig, Trainer, captured
 from msr_nb.vae import MechanismVAE, ModelConfig
 
@@ -151,7 +151,8 @@ def main():
     config = ModelConfig(20, 10, 0 if a is None else a.shape[-1], x.shape[1] - 1, **options)
     training = TrainConfig(steps=10**6, batch_size=batch, optimizer=args.optimizer)
     def make_trainer():
-        return Trainer(MechanismVAE(config).to(args.device), x, a, Penalty(1e-3, 1e-3), training)
+        model = MechanismVAE(config).to(args.device)
+        return Trainer(model, x, a, Sparsity(price=dict.fromkeys(model.prior.graphs(), 1e-3)), training)
     def ours(trainer, step):
         def one():
             trainer.set_progress(.5)

@@ -3,7 +3,7 @@ device, whose tensors have no values to read, and by recording every operation; 
 import shutil
 import sys
 import sysconfig
-from itertools import count, product
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,9 +17,9 @@ from msr_nb.datasets import generate
 from msr_nb.estimator import MechanismSparsityICA
 from msr_nb.files import load_tensors, save_tensors
 from msr_nb.masks import GumbelMask, binary_concrete, hard_concrete, straight_through
-from msr_nb.sparsity import Constraint, EdgeMultiplier, Penalty
+from msr_nb.sparsity import EdgeMultiplier, Sparsity
 from msr_nb.straightening import LatentFlow
-from msr_nb.training import ORDINARY, TrainConfig, Trainer, captured, run
+from msr_nb.training import ORDINARY, TrainConfig, Trainer, captured
 from msr_nb.vae import MechanismVAE, ModelConfig
 
 pytestmark = pytest.mark.filterwarnings('ignore:.*script_method:DeprecationWarning')  # torch compiling itself
@@ -38,8 +38,8 @@ G = torch.eye(*SHAPE)
 
 DATA = {'action': (0, 2), 'time': (1, 0), 'both': (1, 2)}  # lags, d_a
 OPTIONS = {'plain': {}, 'rich': {'variance': 'inputs', 'learn_fill': True, 'noise': 'learned', 'hard': True}}
-SPARSITY = {'penalty': lambda graphs: Penalty(.1, .1),
-            'constraint': lambda graphs: Constraint(**{f'beta_{g}': 2. for g in graphs})}
+SPARSITY = {'price': lambda graphs: Sparsity(price=dict.fromkeys(graphs, .1)),
+            'edges': lambda graphs: Sparsity(edges=dict.fromkeys(graphs, 2.))}
 each_model = pytest.mark.parametrize('data, options, per_example', list(product(DATA, OPTIONS, [False, True])))
 some_models = pytest.mark.parametrize('data, options, per_example', [
     (data, *rest) for data, rest in product(DATA, [('plain', False), ('rich', True)])])
@@ -63,7 +63,7 @@ def make_data(data, n=20):
 
 
 def make_trainer(device, data, sparsity, options='plain', per_example=False, flow=False, **config):
-    graphs = [g for g, size in zip('za', DATA[data], strict=True) if size]
+    graphs = [g for g, size in zip(('Gz', 'Ga'), DATA[data], strict=True) if size]
     model, (x, a) = make_model(data, options, per_example).to(device), make_data(data)
     if flow: model, x = LatentFlow(model).to(device), x[..., :3]
     return Trainer(model, x, a, SPARSITY[sparsity](graphs), TrainConfig(batch_size=6, **config))
@@ -316,10 +316,10 @@ def test_model_in_either_precision_under_any_noise(monkeypatch, dtype, data, opt
     def extreme(size, device, generator=None): return drawn.append(size) or torch.full(size, u, device=device)
     if u is not None: monkeypatch.setattr(torch, 'rand', extreme)
     past = x[:, 0, :3].repeat(1, DATA[data][0]) if DATA[data][0] else None
-    p = model.transition(past, None if a is None else a[:, 0])
+    p = model.prior.transition(past, None if a is None else a[:, 0])
     assert p.mean.dtype == dtype and all(part.isfinite().all() for part in p)
     assert u is None or drawn
-    check_finite_gradients(model.transition, p.mean.sum() + p.log_var.sum())
+    check_finite_gradients(model.prior.transition, p.mean.sum() + p.log_var.sum())
     check_finite_gradients(model, -model.elbo(x, a).elbo)
 
 
@@ -347,8 +347,8 @@ def test_models_survive_a_reload_with_a_frozen_graph_and_another_temperature(tmp
     old, new = make_model('both', options), make_model('both', options)
     with torch.no_grad():
         for p in old.parameters(): p.add_(.1)
-        for mask in old.transition.graphs().values(): mask.temperature.fill_(.4)
-    old.transition.mask_a.freeze(torch.eye(3, 2))
+        for mask in old.prior.transition.graphs().values(): mask.temperature.fill_(.4)
+    old.prior.transition.mask_a.freeze(torch.eye(3, 2))
     old.elbo(*make_data('both'))  # sets the noise's variance
     save_tensors(tmp_path / 'model', old.state_dict(), {})
     new.load_state_dict(load_tensors(tmp_path / 'model')[0])
@@ -356,9 +356,9 @@ def test_models_survive_a_reload_with_a_frozen_graph_and_another_temperature(tmp
     for model in (old, new): model.eval()
     elbos = [model.elbo(*make_data('both'), torch.Generator().manual_seed(2)) for model in (old, new)]
     assert elbos[0] == elbos[1]
-    assert torch.equal(new.transition.sample_graph(4)[..., 3:], torch.eye(3, 2).expand(4, 3, 2))
+    assert torch.equal(new.prior.transition.sample_graph(4)[..., 3:], torch.eye(3, 2).expand(4, 3, 2))
     (-elbos[1].elbo).backward()
-    assert not new.transition.mask_a.gamma.grad.any() and new.transition.mask_z.gamma.grad.any()
+    assert not new.prior.transition.mask_a.gamma.grad.any() and new.prior.transition.mask_z.gamma.grad.any()
 
 
 # ---- CUDA
@@ -428,7 +428,7 @@ def test_captured_steps_of_a_flow_learn_and_draw_anew(sparsity):
 @needs_cuda
 def test_replayed_steps_are_the_ordinary_ones():
     "The same noise, the same batches, and numbers that differ by rounding only"
-    trainers = [make_trainer('cuda', 'both', 'constraint') for _ in range(2)]
+    trainers = [make_trainer('cuda', 'both', 'edges') for _ in range(2)]
     for trainer, step in zip(trainers, (lambda t: t.step, lambda t: captured(t.step, t.generator)), strict=True):
         step = step(trainer)
         for i in range(10):
@@ -441,14 +441,13 @@ def test_replayed_steps_are_the_ordinary_ones():
 @needs_cuda
 def test_a_run_on_cuda_that_is_killed_goes_on_as_if_nothing_had_happened(tmp_path):
     class Killed(Exception): pass
-    def kill(model): raise Killed
-    def small(): return make_trainer('cuda', 'both', 'constraint', steps=40, log_every=10, checkpoint_every=15)
-    whole = small()
-    run(whole, show=False)
-    seen = count()
-    with pytest.raises(Killed): run(small(), tmp_path, lambda model: {} if next(seen) < 2 else kill(model), show=False)
-    resumed = small()
-    run(resumed, tmp_path, show=False)
+    def kill(trainer, row):
+        if trainer.steps_done == 30: raise Killed
+    def small(): return make_trainer('cuda', 'both', 'edges', steps=40, log_every=10, checkpoint_every=15)
+    whole, resumed = small(), small()
+    whole.run(show=False)
+    with pytest.raises(Killed): small().run(tmp_path, [kill], show=False)
+    resumed.run(tmp_path, show=False)
     assert resumed.steps_done == whole.steps_done == 40
     for one, other in zip(*(t.model.parameters() for t in (whole, resumed)), strict=True):
         torch.testing.assert_close(one, other)

@@ -18,11 +18,11 @@ from safetensors import safe_open
 
 from msr_nb import cli, estimator
 from msr_nb.datasets import generate
-from msr_nb.estimator import MechanismSparsityICA, build
+from msr_nb.estimator import MechanismSparsityICA
 from msr_nb.files import load_tensors
-from msr_nb.sparsity import Constraint
-from msr_nb.training import CHECKPOINT, TrainConfig, Trainer, run
-from msr_nb.vae import ModelConfig
+from msr_nb.sparsity import Sparsity
+from msr_nb.training import CHECKPOINT, TrainConfig, Trainer, seeded
+from msr_nb.vae import MechanismVAE, ModelConfig
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, 'SIGKILL'), reason='needs a system with SIGKILL')
 STEPS, EVERY = 600, 50
@@ -118,11 +118,12 @@ def train(folder, weak_spot='none', pause=0.):
     "A small run, which may die at its next checkpoint"
     if spot := WEAK_SPOTS[weak_spot]: setattr(*spot)
     data = generate('ActionNonDiag', n=2000, d_z=4, d_x=6).train
-    model = build(ModelConfig(6, 4, data.a.shape[-1], 0, width=16, depth=1, mechanism_width=8), 0, 'cpu')
+    with seeded(0): model = MechanismVAE(ModelConfig(6, 4, data.a.shape[-1], 0, width=16, depth=1, mechanism_width=8))
     config = TrainConfig(STEPS, batch_size=64, checkpoint_every=EVERY, log_every=20)
-    trainer = CountingTrainer(model, torch.from_numpy(data.x), torch.from_numpy(data.a), Constraint(beta_a=6), config)
+    x, a = torch.from_numpy(data.x), torch.from_numpy(data.a)
+    trainer = CountingTrainer(model, x, a, Sparsity({'Ga': 6}), config)
     trainer.pause = pause
-    history = run(trainer, folder, show=False)
+    history = trainer.run(folder, show=False)
     history.to_csv(folder / f'history-{trainer.steps_here}.csv', index=False)
 
 
