@@ -11,7 +11,7 @@ __all__ = ['ARRAYS', 'UNREADABLE', 'ESTIMATORS', 'NOT_FIELDS', 'RUN_KINDS', 'TOO
            'append_rows', 'as_json', 'contents', 'signature_in', 'why_not', 'find_folder', 'remove_own', 'claimed',
            'draw_graphs', 'draw', 'run_into']
 
-# %% ../nbs/70_runs.ipynb #40aff575
+# %% ../nbs/70_runs.ipynb #edecb97b
 import csv
 import json
 import os
@@ -40,14 +40,21 @@ from sklearn.base import BaseEstimator
 from .baselines import BASELINES
 from .checks import check_kind, lookup
 from .datasets import FixedGraph, Splits, Trajectories, find_spec, generate, split_sizes
-from .estimator import METHODS, MechanismSparsityICA, check_actions, check_observations, configurations, count_edges
+from msr_nb.estimator import (
+    METHODS,
+    MechanismSparsityICA,
+    check_actions,
+    check_observations,
+    configurations,
+    count_edges,
+)
 from .files import fingerprint, replacing, write_text
 from .graphs import check_graph
 from .metrics import Evaluation, align_graph, evaluate, mcc
 from .plots import plot_correlation, plot_graphs, plot_history, plot_latents, plot_mask_history, save_figure
 from .recipe import REVISION, recipe_fields, recipe_with
 
-# %% ../nbs/70_runs.ipynb #0ab64832
+# %% ../nbs/70_runs.ipynb #7787ccf8
 @lru_cache(maxsize=1)
 def load_data(
     dataset: str,  # a key of `DATASETS`
@@ -65,7 +72,7 @@ def load_data(
     spec = replace(find_spec(dataset), **{k: v for k, v in changes.items() if v is not None})
     return generate(spec, n, data_seed or 0, protocol)
 
-# %% ../nbs/70_runs.ipynb #4f23ae68
+# %% ../nbs/70_runs.ipynb #a824027a
 ARRAYS = ('x', 'a', 'z', 'Gz', 'Ga')
 UNREADABLE = (OSError, EOFError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
 
@@ -85,7 +92,7 @@ def read_arrays(
         raise ValueError(f'{path} must hold x and may hold a, z, Gz, Ga; got {sorted(arrays)}')
     return arrays
 
-# %% ../nbs/70_runs.ipynb #3f7f792e
+# %% ../nbs/70_runs.ipynb #907e5831
 def as_trajectories(
     arrays: dict[str, np.ndarray],  # what `read_arrays` returned
 ) -> Trajectories:
@@ -102,7 +109,7 @@ def as_trajectories(
               for name, shape in (('Gz', (d_z, d_z)), ('Ga', (d_z, d_a)))}
     return Trajectories(x, z, a, **graphs)
 
-# %% ../nbs/70_runs.ipynb #ecde360f
+# %% ../nbs/70_runs.ipynb #c0f19cc3
 def random_split(
     data: Trajectories,
     seed: int,  # which sequences are held out
@@ -115,7 +122,7 @@ def random_split(
     pick = lambda rows: data._replace(**{k: v[rows] for k, v in framed.items()})
     return Splits(*map(pick, np.split(order, [n * 8 // 10, n * 9 // 10])))
 
-# %% ../nbs/70_runs.ipynb #470c641a
+# %% ../nbs/70_runs.ipynb #ba5437fd
 ESTIMATORS = dict.fromkeys(METHODS, MechanismSparsityICA) | BASELINES  # method -> class
 NOT_FIELDS = ('n_latents', 'folder', 'device', 'progress')  # the first follows from the data
 
@@ -128,7 +135,7 @@ def run_fields(
     found = {**signature(load_data).parameters, **estimator}
     return {name: parameter for name, parameter in found.items() if name not in NOT_FIELDS}
 
-# %% ../nbs/70_runs.ipynb #6afb5590
+# %% ../nbs/70_runs.ipynb #bfdc1d8f
 RUN_KINDS = {'edges': float | dict | str | None, 'recipe': dict | None}
 
 
@@ -145,7 +152,7 @@ def check_given(
         raise ValueError(f"edges must be a number, one by graph, or 'true', got {edges!r}")
     return checked
 
-# %% ../nbs/70_runs.ipynb #dabfe35d
+# %% ../nbs/70_runs.ipynb #9fce4b77
 def complete(
     given: dict,  # some fields of a run
 ) -> dict:
@@ -161,7 +168,7 @@ def complete(
     if one_instance or config['data_seed'] is None: config['data_seed'] = 0 if one_instance else config['seed']
     return config
 
-# %% ../nbs/70_runs.ipynb #36c8505e
+# %% ../nbs/70_runs.ipynb #e7244ca3
 def own_config(
     name: str,  # of the data
     data: Trajectories,
@@ -183,7 +190,7 @@ def edge_counts(data: Trajectories) -> dict[str, int]:
     "The number of edges of each graph that is known"
     return {name: int(G.sum()) for name, G in (('Gz', data.Gz), ('Ga', data.Ga)) if G is not None}
 
-# %% ../nbs/70_runs.ipynb #e587ba33
+# %% ../nbs/70_runs.ipynb #0b8d082b
 def canonical(config: dict) -> str:
     "JSON that does not depend on the order of the fields"
     return json.dumps(config, sort_keys=True, separators=(',', ':'))
@@ -196,7 +203,7 @@ def run_hash(
     numbers = recipe_fields(recipe_with(config['recipe'] or {})) if 'recipe' in config else None
     return sha256(canonical({**config, 'recipe': numbers}).encode()).hexdigest()[:16]
 
-# %% ../nbs/70_runs.ipynb #0f7efc7f
+# %% ../nbs/70_runs.ipynb #6109df6c
 def part_for(
     config: dict,  # fields of a run, or anything by name
     function: Callable,
@@ -214,7 +221,7 @@ def asked_for(
     values = part_for({'x': data.x, 'a': data.a, 'z': data.z}, function)
     return {name: None if value is None else value[rows] for name, value in values.items()}
 
-# %% ../nbs/70_runs.ipynb #425d239a
+# %% ../nbs/70_runs.ipynb #6053747c
 def make_estimator(
     config: dict,  # all fields of a run
     data: Trajectories,  # to train on
@@ -227,7 +234,7 @@ def make_estimator(
     estimator = lookup(ESTIMATORS, config['method'], 'method')
     return estimator(**part_for(config | place, estimator))
 
-# %% ../nbs/70_runs.ipynb #ad8b521f
+# %% ../nbs/70_runs.ipynb #09393ac0
 TOO_FEW = 'n is too small: {} frames to test on cannot tell {} latents apart, which takes more than one a latent'
 
 
@@ -244,18 +251,19 @@ def check_run(
         raise ValueError(TOO_FEW.format(tested * train.x.shape[1], d_z))
     if isinstance(estimator, MechanismSparsityICA): configurations(estimator, train.x, train.a)
 
-# %% ../nbs/70_runs.ipynb #5764a459
+# %% ../nbs/70_runs.ipynb #2c3bad54
 @cache
 def commit() -> str:
     "The commit of this package, '+' if it has been changed since; empty outside of a checkout"
     def git(*args):
-        return subprocess.run(['git', *args], cwd=str(files('msr_nb')), capture_output=True, text=True, check=True).stdout
+        where = {'cwd': str(files('msr_nb')), 'capture_output': True, 'text': True, 'check': True}
+        return subprocess.run(['git', *args], **where).stdout.strip()
     try:
         if not git('ls-files', '__init__.py'): return ''  # installed, inside a checkout of something else
-        return git('rev-parse', '--short', 'HEAD').strip() + '+' * bool(git('status', '--porcelain', '.').strip())
+        return git('rev-parse', '--short', 'HEAD') + '+' * bool(git('status', '--porcelain', '.'))
     except (OSError, subprocess.CalledProcessError): return ''
 
-# %% ../nbs/70_runs.ipynb #f0dc4685
+# %% ../nbs/70_runs.ipynb #1f258231
 def command_of(
     argv: list[str],  # as in `sys.argv`; empty if this is no `msr_nb` command
 ) -> str:
@@ -269,10 +277,11 @@ def command_of(
             kept.append(Path(word).name if outside else word)
     return shlex.join(kept)
 
-# %% ../nbs/70_runs.ipynb #7c76204f
+# %% ../nbs/70_runs.ipynb #a13007a4
 def peak_megabytes() -> int | None:
     "The most memory this process has held; None where the system does not say"
-    try: import resource
+    try:
+        import resource
     except ImportError: return None  # Windows
     unit = 2**20 if sys.platform == 'darwin' else 2**10
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
@@ -286,7 +295,7 @@ def provenance() -> dict:
             'torch': torch.__version__,
             'versions': {'python': sys.version.split()[0], **{name: version(name) for name in packages}}}
 
-# %% ../nbs/70_runs.ipynb #37a62aaa
+# %% ../nbs/70_runs.ipynb #e1d66451
 def scores_of(
     estimator: BaseEstimator,  # fitted
     data: Splits,
@@ -304,7 +313,7 @@ def scores_of(
     return {**scores, 'edges': count_edges(estimator) if graphs else None, 'graphs': graphs,
             'valid_elbo': estimator.elbo(**asked_for(estimator.elbo, data.valid)) if has_elbo else None}
 
-# %% ../nbs/70_runs.ipynb #d4d12096
+# %% ../nbs/70_runs.ipynb #41975e4d
 IDENTITY = ('dataset', 'protocol', 'seed', 'data_seed', 'n', 'latents', 'method', 'settings', 'revision')
 
 
@@ -325,7 +334,7 @@ def by_graph(
     if not isinstance(value, dict): return by_graph(dict.fromkeys(counts, value), counts) if counts else value
     return {name: int(v) if float(v).is_integer() else v for name, v in value.items()}
 
-# %% ../nbs/70_runs.ipynb #144fcc1a
+# %% ../nbs/70_runs.ipynb #900d82f3
 def settings_of(
     config: dict,  # all fields of a run
     counts: dict[str, int],  # edges of the true graphs that are known
@@ -345,7 +354,7 @@ def identity(
     found = {name: config.get(name) for name in IDENTITY} | {'settings': settings}
     return found | {'n': sum(len(part.x) for part in data)}
 
-# %% ../nbs/70_runs.ipynb #192fa35e
+# %% ../nbs/70_runs.ipynb #8d501591
 PROBE = 2_000  # sequences of the validation data that curves and kept latents are of
 
 
@@ -361,7 +370,7 @@ class Run(NamedTuple):
     estimator: BaseEstimator  # fitted
     data: Splits
 
-# %% ../nbs/70_runs.ipynb #adb86067
+# %% ../nbs/70_runs.ipynb #4c0fd36e
 def run(
     config: dict,  # all fields, as from `complete`
     data: Splits | None = None,  # of one's own; None: as the configuration says
@@ -382,7 +391,7 @@ def run(
     record['steps'] = int(estimator.history_.step.iloc[-1]) if hasattr(estimator, 'history_') else config['steps']
     return Run(record, estimator, data)
 
-# %% ../nbs/70_runs.ipynb #a6b4dd1d
+# %% ../nbs/70_runs.ipynb #e2538349
 COLUMNS = '''purpose dataset protocol seed data_seed n latents method settings revision commit device threads command
 seconds total_seconds peak_megabytes steps mcc r r_con shd false_negatives false_positives precision recall f1 edges
 valid_elbo udr graphs torch'''.split()
@@ -399,7 +408,7 @@ def as_row(
     row = {name: cell(record.get(name)) for name in COLUMNS}
     return row | {'purpose': purpose or record.get('purpose'), 'settings': canonical(record['settings'])}
 
-# %% ../nbs/70_runs.ipynb #9456f2d5
+# %% ../nbs/70_runs.ipynb #c56fdf07
 PATIENCE = 10.  # seconds for another process to end that was killed a moment ago
 
 
@@ -410,7 +419,8 @@ def locked(
 ):
     "Keep all other processes that ask for it out of a folder"
     folder.mkdir(parents=True, exist_ok=True)
-    try: import fcntl
+    try:
+        import fcntl
     except ImportError: return (yield)  # Windows
     deadline, file = time.monotonic() + patience, os.open(folder, os.O_RDONLY)
     try:
@@ -425,7 +435,7 @@ def locked(
         yield
     finally: os.close(file)
 
-# %% ../nbs/70_runs.ipynb #3349ff91
+# %% ../nbs/70_runs.ipynb #47967ea4
 def append_rows(
     path: Path | str,  # a CSV file, made if it does not exist
     rows: list[dict],  # of `as_row`
@@ -441,7 +451,7 @@ def append_rows(
         with replacing(path) as tmp, open(tmp, 'w', newline='', encoding='utf-8') as file:
             csv.writer(file, lineterminator='\n').writerows(lines)
 
-# %% ../nbs/70_runs.ipynb #222e8b04
+# %% ../nbs/70_runs.ipynb #1ceb4ee2
 RESULT, SETTINGS = 'result.json', 'run.json'
 
 
@@ -459,7 +469,7 @@ def signature_in(folder: Path) -> dict:
     try: return json.loads((folder / SETTINGS).read_text(encoding='utf-8'))
     except (OSError, ValueError): return {}
 
-# %% ../nbs/70_runs.ipynb #d3b0cef4
+# %% ../nbs/70_runs.ipynb #e21ea408
 def why_not(
     folder: Path,
     settings: dict,  # of the run that wants it
@@ -472,7 +482,7 @@ def why_not(
     key = next(k for k in settings | there if settings.get(k) != there.get(k))
     return f'holds another run, with {key} {there.get(key)!r} and not {settings.get(key)!r}'
 
-# %% ../nbs/70_runs.ipynb #66158dcc
+# %% ../nbs/70_runs.ipynb #a1ed244c
 def find_folder(
     out: str | None,  # --out, or None
     name: str,  # of the run
@@ -486,7 +496,7 @@ def find_folder(
     numbered = (Path('runs') / (name if i == 1 else f'{name}-{i}') for i in range(1, 10_000))
     return next(f for f in numbered if why_not(f, settings) is None and not (f / RESULT).exists())
 
-# %% ../nbs/70_runs.ipynb #2616410f
+# %% ../nbs/70_runs.ipynb #c90922dc
 def remove_own(path: Path):
     "Remove what was being written when the process of that number was killed; other files stay"
     if re.fullmatch(r'.+\.\d+\.tmp', path.name): path.unlink(missing_ok=True)
@@ -509,7 +519,7 @@ def claimed(
         if new and not any(folder.iterdir()): folder.rmdir()
         raise
 
-# %% ../nbs/70_runs.ipynb #deb8f84f
+# %% ../nbs/70_runs.ipynb #8bf77dcc
 def draw_graphs(folder: Path, estimator: MechanismSparsityICA, data: Trajectories, order: np.ndarray):
     "Draw learned graphs beside the true ones, and how their edges went, with latents in that order"
     steps = estimator.history_['step']
@@ -530,7 +540,7 @@ def draw(folder: Path, estimator: MechanismSparsityICA, data: Trajectories):
     save_figure(plot_latents(data.z, z_hat, matched.assignment), folder / 'latents.png')
     draw_graphs(folder, estimator, data, matched.assignment)
 
-# %% ../nbs/70_runs.ipynb #123d742a
+# %% ../nbs/70_runs.ipynb #a140984c
 def run_into(
     folder: Path,  # claimed
     config: dict,  # all fields of a run
