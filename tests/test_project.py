@@ -201,6 +201,13 @@ def test_reference_shows_what_the_package_promises():
     assert set(msr_nb.__all__) <= shown
 
 
+def test_reference_lists_every_module():
+    listed = str([out for out in outputs(NBS / 'reference.ipynb') if 'text/markdown' in out.get('data', {})])
+    modules = [module_name(path) for path in NUMBERED if exported(path)]
+    missing = [name for name in modules if f'`msr_nb.{name}`' not in listed]
+    assert not missing, 'run reference.ipynb, and store what its last cell prints'
+
+
 def test_nbdev_makes_every_page(tmp_path):
     "All of nbdev_docs but Quarto, which turns these pages into HTML"
     for name in ('settings.ini', '_quarto.yml'): shutil.copy(ROOT / name, tmp_path)
