@@ -8,10 +8,10 @@ fail. The notebook runs with several seeds, and with its own under several instr
 - instruction sets: environment variables tell PyTorch, oneDNN, MKL, OpenBLAS and NumPy what to leave unused. `native`
   leaves them alone. Sets that the machine lacks are left out. `default` also changes what `torch.randn` draws.
 
-The table has a row for each comparison. `slack` is how far it was from failing (for `a > b` it is a - b,
-or log(a / b) if both vary and are positive; of an array or a loop the least favourable element): its mean and its worst; `seeds` and
-`sets` are the ranges of it over each; `margin` is the mean slack in standard deviations over all runs, and should be
-several. `left` and `right` are means. `fails` counts runs that would fail. What came out the same in every run has no
+The table has a row for each comparison. `slack` is how far it was from failing: its mean and its worst. For `a > b` it
+is a - b, or log(a / b) if both vary and are positive; of an array or a loop the least favourable element counts. `seeds`
+and `sets` are the ranges of slack over each. `margin` is the mean slack in standard deviations over all runs, and should
+be several. `left` and `right` are means. `fails` counts runs that would fail. What came out the same in every run has no
 margin and is only counted, unless it fails. What the machine's clock decides varies too: read those rows apart.
 """
 import argparse
@@ -160,7 +160,8 @@ class Margins:
             if op == 'Eq': distance = -abs(distance)
             if op == 'NotEq': distance = abs(distance)
             right_way = (numbers(held) == 1) == (sign > 0)  # of a > a the distance does not tell
-            self.note(part, np.where(right_way, sign * distance, np.minimum(sign * distance, -TINY)), left, right, worst)
+            slack = np.where(right_way, sign * distance, np.minimum(sign * distance, -TINY))
+            self.note(part, slack, left, right, worst)
         return result
 
     def truth(self, text, held):
