@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STANDARD_NORMAL', 'MARGINAL', 'FRAMES', 'BASELINES', 'Scaled', 'Encoder', 'Network', 'RandomEncoder', 'Baseline',
            'SupervisedEncoder', 'Autoencoder', 'VAEBaseline', 'total_correlation', 'BetaTCVAE', 'IVAE', 'SlowVAE',
-           'PCL', 'segments', 'TCL', 'LinearPCA', 'LinearICA']
+           'PCL', 'segments', 'fast_ica', 'mapped', 'TCL', 'LinearPCA', 'LinearICA']
 
 # %% ../nbs/63_baselines.ipynb #88487331
 import math
@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA, FastICA
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -27,7 +27,7 @@ from .training import DivergedError, TrainConfig, ramp, seeded
 from .vae import optimal_log_density
 
 # %% ../nbs/63_baselines.ipynb #abb6218d
-class Scaled(BaseEstimator):
+class Scaled(TransformerMixin, BaseEstimator):
     "Observations without units"
     def _learn_scales(self, x):
         self.n_features_in_, (self.x_mean_, self.x_scale_) = x.shape[-1], mean_and_scale(x)
@@ -55,10 +55,6 @@ class Encoder(Scaled):
         flat, x = np.ndim(x) == 2, self._scaled(x)
         with torch.no_grad(): z = self._means(x).numpy()
         return z[:, 0] if flat else z
-
-    def fit_transform(self, x, a=None) -> np.ndarray:
-        "Fit, then the latents of the same x"
-        return self.fit(x, a).transform(x)
 
 # %% ../nbs/63_baselines.ipynb #8658cb94
 class Network(Encoder):
@@ -201,9 +197,7 @@ class IVAE(VAEBaseline):
         with torch.no_grad(): z = self.posterior(x, a).mean.numpy()
         return z[:, 0] if flat else z
 
-    def fit_transform(self, x, a) -> np.ndarray:
-        "Fit, then the latents of the same x"
-        return self.fit(x, a).transform(x, a)
+    def fit_transform(self, x, a) -> np.ndarray: return self.fit(x, a).transform(x, a)
 
 # %% ../nbs/63_baselines.ipynb #df2ab4ab
 @dataclass(eq=False, repr=False)
@@ -240,7 +234,7 @@ class PCL(Baseline):
         return nn.functional.softplus(-true).mean() + nn.functional.softplus(false).mean()
 
 # %% ../nbs/63_baselines.ipynb #04c34cff
-FRAMES = 20  # of each segment, at least and on average: a classifier needs several examples of a class
+FRAMES = 20  # of a segment, on average, that a classifier needs
 
 
 def segments(
@@ -251,6 +245,19 @@ def segments(
     if 2 <= len(classes) <= len(labels) / FRAMES:
         return np.eye(len(classes), dtype=np.float32)[labels].reshape(*a.shape[:2], -1)
     raise ValueError(f'a must take a few values many times, got {len(classes)} values in {len(labels)} frames')
+
+# %% ../nbs/63_baselines.ipynb #afa80891
+def fast_ica(n_latents: int, seed: int) -> FastICA:
+    "Independent components, each of variance one"
+    return FastICA(n_latents, whiten='unit-variance', random_state=seed, max_iter=1_000)
+
+
+def mapped(
+    x: torch.Tensor,  # (n, T, d)
+    fitted,  # of scikit-learn, with `transform`
+) -> torch.Tensor:  # (n, T, d_z)
+    "All frames, by a fitted map"
+    return torch.from_numpy(fitted.transform(x.flatten(0, 1).numpy()).reshape(*x.shape[:2], -1))
 
 # %% ../nbs/63_baselines.ipynb #fe4baa19
 class TCL(Baseline):
@@ -268,13 +275,11 @@ class TCL(Baseline):
 
     def _train(self, x, u):
         super()._train(x, segments(u))
-        sizes = super()._means(self._scaled(x)).abs().detach().flatten(0, 1).numpy()
-        self.ica_ = FastICA(self.n_latents, whiten='unit-variance', random_state=self.seed, max_iter=1_000).fit(sizes)
+        self.ica_ = fast_ica(self.n_latents, self.seed).fit(self._sizes(self._scaled(x)).flatten(0, 1).numpy())
         return self
 
-    def _means(self, x):
-        sizes = super()._means(x).abs()
-        return torch.from_numpy(self.ica_.transform(sizes.flatten(0, 1).numpy()).reshape(sizes.shape))
+    def _sizes(self, x): return super()._means(x).detach().abs()
+    def _means(self, x): return mapped(self._sizes(x), self.ica_)
 
 # %% ../nbs/63_baselines.ipynb #017a5cd7
 class LinearPCA(Encoder):
@@ -288,13 +293,12 @@ class LinearPCA(Encoder):
 
     def _decomposition(self): return PCA(self.n_latents)
 
-    def _means(self, x): return torch.from_numpy(self.map_.transform(x.flatten(0, 1).numpy()).reshape(*x.shape[:2], -1))
+    def _means(self, x): return mapped(x, self.map_)
 
 
 class LinearICA(LinearPCA):
     "Independent components by FastICA"
-    def _decomposition(self):
-        return FastICA(self.n_latents, whiten='unit-variance', random_state=self.seed, max_iter=1_000)
+    def _decomposition(self): return fast_ica(self.n_latents, self.seed)
 
 # %% ../nbs/63_baselines.ipynb #987044e2
 BASELINES = {'tcvae': BetaTCVAE, 'ivae': IVAE, 'slowvae': SlowVAE, 'pcl': PCL, 'tcl': TCL, 'ica': LinearICA,

@@ -8,11 +8,12 @@ fail. The notebook runs with several seeds, and with its own under several instr
 - instruction sets: environment variables tell PyTorch, oneDNN, MKL, OpenBLAS and NumPy what to leave unused. `native`
   leaves them alone. Sets that the machine lacks are left out. `default` also changes what `torch.randn` draws.
 
-The table has a row for each comparison. `slack` is how far it was from failing: its mean and its worst. For `a > b` it
-is a - b, or log(a / b) if both vary and are positive; of an array or a loop the least favourable element counts. `seeds`
-and `sets` are the ranges of slack over each. `margin` is the mean slack in standard deviations over all runs, and should
-be several. `left` and `right` are means. `fails` counts runs that would fail. What came out the same in every run has no
-margin and is only counted, unless it fails. What the machine's clock decides varies too: read those rows apart.
+The table has a row for each comparison. `slack` is how far it was from failing: its mean and its worst. For `a > b`
+it is a - b, or log(a / b) if both vary and are positive; of an array or a loop the least favourable element counts.
+`seeds` and `sets` are the ranges of slack over each. `margin` is the mean slack in standard deviations over all runs,
+and should be several. `left` and `right` are means. `fails` counts runs that would fail. What came out the same in
+every run has no margin and is only counted, unless it fails. What the machine's clock decides varies too: read those
+rows apart.
 """
 import argparse
 import ast
