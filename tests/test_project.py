@@ -145,7 +145,7 @@ def test_figures_are_stored(path):
 
 @each_notebook
 def test_labelled_figures_have_captions(path):
-    "Quarto numbers only those that have both"
+    ".ci/site numbers only those that have both"
     assert all(('#| label: fig-' in cell.source) == ('#| fig-cap:' in cell.source) for cell in cells(path))
 
 
@@ -201,6 +201,7 @@ def test_reference_shows_what_the_package_promises():
     assert set(msr_nb.__all__) <= shown
 
 
+<<<<<<< HEAD
 def test_reference_lists_every_module():
     listed = str([out for out in outputs(NBS / 'reference.ipynb') if 'text/markdown' in out.get('data', {})])
     modules = [module_name(path) for path in NUMBERED if exported(path)]
@@ -218,6 +219,8 @@ def test_nbdev_makes_every_page(tmp_path):
     assert {path.name for path in NOTEBOOKS} | {'_quarto.yml', 'nbdev.yml', 'styles.css', 'images'} <= made
 
 
+=======
+>>>>>>> green
 # ---- the installed package
 
 @pytest.fixture(scope='module')
