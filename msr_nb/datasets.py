@@ -347,7 +347,6 @@ def generate(
     "The synthetic data sets of the papers (CLeaR and JMLR, experiments)"
     changes = {'d_z': d_z, 'd_x': d_x, 'mixing': mixing}
     spec = replace(find_spec(name), **{key: value for key, value in changes.items() if value is not None})
-    seed = check_size(seed, 'seed', at_least=0)
-    sizes = split_sizes(n, split)
+    seed, sizes = check_size(seed, 'seed', at_least=0), split_sizes(n, split)
     G = choose_graph(spec, graph, seed)
     return sample_splits(spec, G, lookup(PROTOCOLS, protocol, 'protocol'), sizes, seed)

@@ -18,11 +18,11 @@ from sklearn.linear_model import LassoCV
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV
 
-from .checks import check_size
+from .checks import check_size, lookup
 from .graphs import check_graph
 from .metrics import allowed_regressors, explained, match, paired_frames, unit_columns
 
-# %% ../nbs/65_more_metrics.ipynb #390662d7
+# %% ../nbs/65_more_metrics.ipynb #dfaec73a
 class HeldOut(NamedTuple):
     "Frames to fit a regression on, and others to score it on; coordinates have mean 0 and variance 1, or are all 0"
     z: np.ndarray  # (fit, d_z)
@@ -30,7 +30,7 @@ class HeldOut(NamedTuple):
     z_test: np.ndarray  # (test, d_z)
     z_hat_test: np.ndarray  # (test, d_hat)
 
-
+# %% ../nbs/65_more_metrics.ipynb #949b9556
 def held_out(
     z,  # (n, d_z) or (n, T, d_z)
     z_hat,  # (n, d_hat) or (n, T, d_hat)
@@ -55,7 +55,7 @@ def held_out_r2(
     "Explained share of the variance of each latent"
     return np.where(np.ptp(z, axis=0) > 0, r2_score(z, predicted, multioutput='raw_values'), 0).clip(0, 1)
 
-# %% ../nbs/65_more_metrics.ipynb #257a969f
+# %% ../nbs/65_more_metrics.ipynb #cc1d3d12
 WIDTHS = (.1, .3, 1.)  # of exp(-width · squared distance / its median)
 PENALTIES = (1e-3, 3e-2, 1.)  # of kernel ridge, per unit of variance of the latents
 
@@ -69,7 +69,7 @@ def kernel_regression(
     grid = {'gamma': [width / median for width in WIDTHS], 'alpha': PENALTIES}
     return GridSearchCV(KernelRidge(kernel='rbf'), grid, cv=3).fit(z_hat, z)
 
-
+# %% ../nbs/65_more_metrics.ipynb #e50fba33
 def nonlinear_r2(
     z,  # (n, d_z) or (n, T, d_z), true latents
     z_hat,  # (n, d_hat) or (n, T, d_hat), representation of the same frames
@@ -97,7 +97,7 @@ REGRESSORS = {
     'forest': lambda seed: RandomForestRegressor(n_estimators=50, min_samples_leaf=2, random_state=seed),
     'lasso': lambda seed: LassoCV(cv=3, max_iter=10_000)}  # deterministic
 
-# %% ../nbs/65_more_metrics.ipynb #5d47916b
+# %% ../nbs/65_more_metrics.ipynb #5ed3e57c
 class DCI(NamedTuple):
     "Three scores in [0, 1], and what the first two were computed from"
     disentanglement: float  # 1: each learned latent serves one true latent
@@ -105,7 +105,7 @@ class DCI(NamedTuple):
     informativeness: float  # mean held-out R² of the true latents
     importance: np.ndarray  # (d_z, d_hat); rows of trees sum to 1, a constant latent's to 0
 
-
+# %% ../nbs/65_more_metrics.ipynb #e04b3145
 def dci(
     z,  # (n, d_z) or (n, T, d_z), true latents
     z_hat,  # (n, d_hat) or (n, T, d_hat), representation of the same frames
@@ -114,11 +114,11 @@ def dci(
     seed: int = 0,  # which frames, and the seed of the trees
 ) -> DCI:
     "Disentanglement, completeness and informativeness (Eastwood & Williams 2018)"
-    if method not in REGRESSORS: raise ValueError(f'method must be one of {list(REGRESSORS)}, got {method!r}')
+    regressor = lookup(REGRESSORS, method, 'method')
     parts = held_out(z, z_hat, samples, seed)
     importance, predicted = np.zeros((parts.z.shape[1], parts.z_hat.shape[1])), np.zeros_like(parts.z_test)
     for i in np.flatnonzero(np.ptp(parts.z, axis=0)):
-        fitted = REGRESSORS[method](seed).fit(parts.z_hat, parts.z[:, i])
+        fitted = regressor(seed).fit(parts.z_hat, parts.z[:, i])
         importance[i] = np.abs(fitted.coef_) if method == 'lasso' else fitted.feature_importances_
         predicted[:, i] = fitted.predict(parts.z_hat_test)
     scores = concentration(importance.T), concentration(importance), held_out_r2(parts.z_test, predicted).mean()
@@ -143,7 +143,7 @@ def find_blocks(
     "Latents that may stay mixed with each other: those with equal rows"
     return [np.flatnonzero((pattern == row).all(1)) for row in dict.fromkeys(map(tuple, pattern))]
 
-# %% ../nbs/65_more_metrics.ipynb #757daa25
+# %% ../nbs/65_more_metrics.ipynb #17555349
 def compressed(
     z: np.ndarray,  # (frames, d_z)
     z_hat: np.ndarray,  # (frames, d_hat)
@@ -155,7 +155,7 @@ def compressed(
     rows = np.linalg.qr(unit_columns(np.concatenate([z, z_hat], axis=1)), mode='r')
     return rows[:, :z.shape[1]], rows[:, z.shape[1]:]
 
-
+# %% ../nbs/65_more_metrics.ipynb #0489a1b2
 def multiple_r(
     x: np.ndarray,  # (m, k) compressed
     y: np.ndarray,  # (m, d) compressed
@@ -173,7 +173,7 @@ def block_affinity(
     "R of each learned latent on the true ones that a true latent may stay mixed with"
     return np.array([multiple_r(z, z_hat, np.tile(row, (z_hat.shape[1], 1))) for row in pattern == 1])
 
-# %% ../nbs/65_more_metrics.ipynb #5020118f
+# %% ../nbs/65_more_metrics.ipynb #4235927a
 class BlockMCC(NamedTuple):
     "Score, and how it came about"
     score: float  # in [0, 1], mean over latents
@@ -181,7 +181,7 @@ class BlockMCC(NamedTuple):
     groups: list[np.ndarray]  # learned latents matched with each block: as many, or fewer where there are too few
     scores: np.ndarray  # (blocks,) mean R of each block's latents
 
-
+# %% ../nbs/65_more_metrics.ipynb #7b529842
 def block_mcc(
     z,  # (n, d_z) or (n, T, d_z), true latents
     z_hat,  # (n, d_hat) or (n, T, d_hat), representation of the same frames

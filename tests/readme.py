@@ -1,4 +1,4 @@
-"""README.md from nbs/index.ipynb (nbdev_readme would need Quarto): python tests/readme.py"""
+"""README.md from nbs/index.ipynb (nbdev_readme needs a program that pip cannot install): python tests/readme.py"""
 import posixpath
 import re
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Every notebook runs from top to bottom, but for cells whose flags settings.ini names in `tst_flags`."""
+"""Every notebook runs from top to bottom, but for cells whose flags settings.ini names in `tst_flags`.
+
+Those that train are marked, `pytest -m trains`: .ci/run has them run with a second instruction set.
+"""
 import contextlib
 import io
 import os
@@ -8,6 +11,7 @@ import warnings
 from pathlib import Path
 from unittest.mock import patch
 
+import nbformat
 import pytest
 import torch
 from matplotlib import pyplot as plt
@@ -16,6 +20,7 @@ from nbdev.test import test_nb as run_notebook
 from threadpoolctl import threadpool_limits
 
 NBS = Path(__file__).resolve().parent.parent / 'nbs'
+TRAINS = re.compile(r'\.fit\(|Trainer\(|minimise\(|\.backward\(')
 ANSI = re.compile(r'\x1b\[[0-9;]*m')
 
 
@@ -25,7 +30,7 @@ def undone(monkeypatch):
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     path, main = sys.path[:], sys.modules['__main__']
     monkeypatch.chdir(NBS)
-    torch.set_num_threads(1)  # small problems gain nothing from a second, and lose much where cores are shared
+    torch.set_num_threads(1)
     plt.switch_backend('Agg')
     with (threadpool_limits(1), patch.dict(os.environ), plt.rc_context(), torch.random.fork_rng(devices=[]),
           warnings.catch_warnings()):
@@ -36,7 +41,16 @@ def undone(monkeypatch):
     sys.path[:], sys.modules['__main__'] = path, main
 
 
-@pytest.mark.parametrize('notebook', sorted(NBS.glob('[!._]*.ipynb')), ids=lambda path: path.stem)
+def trains(notebook):
+    "Does it call what trains? An optimiser's results depend on rounding, and so on the CPU"
+    return any(cell.cell_type == 'code' and TRAINS.search(cell.source) for cell in nbformat.read(notebook, 4).cells)
+
+
+def marked(notebook):
+    return pytest.param(notebook, id=notebook.stem, marks=[pytest.mark.trains] if trains(notebook) else [])
+
+
+@pytest.mark.parametrize('notebook', [marked(path) for path in sorted(NBS.glob('[!._]*.ipynb'))])
 def test_notebook(notebook, undone):
     with contextlib.redirect_stderr(io.StringIO()) as traceback:
         passed, _ = run_notebook(notebook, skip_flags=get_config().tst_flags.split())

@@ -20,6 +20,7 @@ from msr_nb import cli, estimator
 from msr_nb.datasets import generate
 from msr_nb.estimator import MechanismSparsityICA
 from msr_nb.files import load_tensors
+from msr_nb.soap import SOAP
 from msr_nb.sparsity import Sparsity
 from msr_nb.training import CHECKPOINT, TrainConfig, Trainer, seeded
 from msr_nb.vae import MechanismVAE, ModelConfig
@@ -182,10 +183,9 @@ class Interrupt(Exception): pass
 
 
 @pytest.mark.parametrize('name, method', [
-    ('TimeNonDiag', 'paper'), ('ActionNonDiag', 'paper'), ('ActionNonDiag', 'aligned')])
+    ('TimeNonDiag', 'paper'), ('ActionNonDiag', 'paper'), ('ActionNonDiag', 'aligned'), ('TimeNonDiag', 'aligned')])
 def test_estimator_goes_on_where_it_was_stopped(tmp_path, name, method):
     data = generate(name, n=300, d_z=4, d_x=6).train
-    budgets = {'beta_z': None if data.Gz is None else 8, 'beta_a': None if data.Ga is None else 6}
     def fit(folder, stop_at=None):
         logs = []
         def probe(fitted):
@@ -193,7 +193,7 @@ def test_estimator_goes_on_where_it_was_stopped(tmp_path, name, method):
             logs.append(fitted.score(data.x, data.z))
             return {'mcc': logs[-1]}
         made = MechanismSparsityICA(
-            4, **budgets, method=method, steps=60, folder=folder, device='cpu', progress=False,
+            4, edges=7, method=method, steps=60, folder=folder, device='cpu', progress=False,
             model_options={'width': 8, 'depth': 1, 'mechanism_width': 4},
             train_options={'batch_size': 16, 'log_every': 7, 'checkpoint_every': 10})
         return made.fit(data.x, data.a, probe), len(logs)
@@ -201,12 +201,45 @@ def test_estimator_goes_on_where_it_was_stopped(tmp_path, name, method):
     for stop_at in (2, 4):  # counted from where it went on; in the first and in the second stage, if there are two
         with pytest.raises(Interrupt): fit(tmp_path, stop_at)
     (resumed, logs_resumed), (again, logs_again) = fit(tmp_path), fit(tmp_path)
-    assert logs_again == 0 < logs_resumed < logs == len(whole.history_)
+    assert logs_again == 0 < logs_resumed < logs
     for other in (resumed, again):
         assert np.array_equal(other.transform(data.x), whole.transform(data.x))
         pd.testing.assert_frame_equal(*(e.history_.drop(columns='seconds') for e in (other, whole)), check_exact=True)
         for g, probs in whole.mask_history_.items(): assert np.array_equal(other.mask_history_[g], probs)
     assert np.array_equal(resumed.history_.seconds, again.history_.seconds)
+
+
+def count_steps(path):
+    "Every step of every optimiser from now on, in a file that outlives the process"
+    counter, step = np.memmap(path, np.int64, 'r+' if path.exists() else 'w+', shape=1), SOAP.step
+    def counted(*args):
+        counter[0] += 1
+        return step(*args)
+    SOAP.step = counted
+
+
+def fit_over_time(folder):
+    "A small fit by the whole recipe; 2 % of it lie between two checkpoints, as by default"
+    count_steps(folder / 'count')
+    data = generate('TimeNonDiag', n=3_000, d_z=4, d_x=8).train
+    MechanismSparsityICA(
+        4, edges=10, steps=1_000, folder=folder / 'fit', progress=False,
+        model_options={'width': 32, 'depth': 1, 'mechanism_width': 8},
+        train_options={'batch_size': 32, 'checkpoint_every': 20, 'log_every': 20}).fit(data.x, data.a).save(folder)
+
+
+def test_killed_while_straightening(start, tmp_path):
+    whole, killed = (tmp_path / name for name in ('whole', 'killed'))
+    for folder in (whole, killed): folder.mkdir()
+    assert finish(start(fit_over_time, whole)) == 0
+    def far(): return steps_done(killed / 'fit' / '3-straighten') >= 200
+    assert killed_when(start(fit_over_time, killed), far)
+    assert finish(start(fit_over_time, killed)) == 0
+    total, made = (np.fromfile(folder / 'count', np.int64)[0] for folder in (whole, killed))
+    assert total <= made < 1.1 * total  # it repeats less than a tenth of the fit
+    (mine, _), (theirs, _) = (load_tensors(folder / 'estimator.safetensors') for folder in (killed, whole))
+    assert mine.keys() == theirs.keys()
+    for k, v in mine.items(): assert torch.equal(v, theirs[k]), k
 
 
 # ---- command line

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -154,6 +155,13 @@ def test_unreadable_formula_is_named():
 
 
 # ---- the whole site
+
+def test_what_is_checked_is_what_is_deployed():
+    workflow = yaml.safe_load((ROOT / '.github/workflows/site.yml').read_text(encoding='utf-8'))
+    steps = workflow['jobs']['build']['steps']
+    assert '.ci/site _docs' in [step.get('run') for step in steps]
+    assert [step['with']['path'] for step in steps if 'upload-pages' in step.get('uses', '')] == ['_docs']
+
 
 @pytest.fixture(scope='module')
 def built(tmp_path_factory):
