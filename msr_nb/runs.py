@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['ARRAYS', 'UNREADABLE', 'ESTIMATORS', 'NOT_FIELDS', 'RUN_KINDS', 'TOO_FEW', 'IDENTITY', 'PROBE', 'COLUMNS', 'PATIENCE',
            'RESULT', 'SETTINGS', 'load_data', 'read_arrays', 'as_trajectories', 'random_split', 'run_fields',
-           'check_given', 'complete', 'own_config', 'edge_counts', 'canonical', 'run_hash', 'part_for', 'asked_for',
+           'canonical', 'check_given', 'complete', 'own_config', 'edge_counts', 'run_hash', 'part_for', 'ask',
            'make_estimator', 'check_run', 'commit', 'command_of', 'peak_megabytes', 'provenance', 'scores_of',
            'defaults_of', 'by_graph', 'settings_of', 'identity', 'score_probe', 'Run', 'run', 'as_row', 'locked',
            'append_rows', 'as_json', 'contents', 'signature_in', 'why_not', 'find_folder', 'remove_own', 'claimed',
            'draw_graphs', 'draw', 'run_into']
 
-# %% ../nbs/70_runs.ipynb #edecb97b
+# %% ../nbs/70_runs.ipynb #b3c2bdd6
 import csv
 import json
 import os
@@ -54,7 +54,7 @@ from .metrics import Evaluation, align_graph, evaluate, mcc
 from .plots import plot_correlation, plot_graphs, plot_history, plot_latents, plot_mask_history, save_figure
 from .recipe import REVISION, recipe_fields, recipe_with
 
-# %% ../nbs/70_runs.ipynb #7787ccf8
+# %% ../nbs/70_runs.ipynb #527a135b
 @lru_cache(maxsize=1)
 def load_data(
     dataset: str,  # a key of `DATASETS`
@@ -72,7 +72,7 @@ def load_data(
     spec = replace(find_spec(dataset), **{k: v for k, v in changes.items() if v is not None})
     return generate(spec, n, data_seed or 0, protocol)
 
-# %% ../nbs/70_runs.ipynb #a824027a
+# %% ../nbs/70_runs.ipynb #c0db6c6d
 ARRAYS = ('x', 'a', 'z', 'Gz', 'Ga')
 UNREADABLE = (OSError, EOFError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
 
@@ -92,7 +92,7 @@ def read_arrays(
         raise ValueError(f'{path} must hold x and may hold a, z, Gz, Ga; got {sorted(arrays)}')
     return arrays
 
-# %% ../nbs/70_runs.ipynb #907e5831
+# %% ../nbs/70_runs.ipynb #8be38c0d
 def as_trajectories(
     arrays: dict[str, np.ndarray],  # what `read_arrays` returned
 ) -> Trajectories:
@@ -109,7 +109,7 @@ def as_trajectories(
               for name, shape in (('Gz', (d_z, d_z)), ('Ga', (d_z, d_a)))}
     return Trajectories(x, z, a, **graphs)
 
-# %% ../nbs/70_runs.ipynb #c0f19cc3
+# %% ../nbs/70_runs.ipynb #bee1d581
 def random_split(
     data: Trajectories,
     seed: int,  # which sequences are held out
@@ -122,7 +122,7 @@ def random_split(
     pick = lambda rows: data._replace(**{k: v[rows] for k, v in framed.items()})
     return Splits(*map(pick, np.split(order, [n * 8 // 10, n * 9 // 10])))
 
-# %% ../nbs/70_runs.ipynb #ba5437fd
+# %% ../nbs/70_runs.ipynb #4329d5be
 ESTIMATORS = dict.fromkeys(METHODS, MechanismSparsityICA) | BASELINES  # method -> class
 NOT_FIELDS = ('n_latents', 'folder', 'device', 'progress')  # the first follows from the data
 
@@ -135,7 +135,12 @@ def run_fields(
     found = {**signature(load_data).parameters, **estimator}
     return {name: parameter for name, parameter in found.items() if name not in NOT_FIELDS}
 
-# %% ../nbs/70_runs.ipynb #bfdc1d8f
+# %% ../nbs/70_runs.ipynb #a2d065f7
+def canonical(config: dict) -> str:
+    "JSON that does not depend on the order of the fields"
+    return json.dumps(config, sort_keys=True, separators=(',', ':'))
+
+# %% ../nbs/70_runs.ipynb #ab63ae31
 RUN_KINDS = {'edges': float | dict | str | None, 'recipe': dict | None}
 
 
@@ -148,11 +153,13 @@ def check_given(
     if unknown: raise ValueError(f'unknown field {unknown[0]}, the fields of this method are {sorted(found)}')
     kinds = {name: parameter.annotation for name, parameter in found.items()} | {'method': str}
     checked = {k: check_kind(v, k, RUN_KINDS.get(k, kinds[k])) for k, v in given.items()}
+    try: canonical(checked)
+    except TypeError as error: raise ValueError(f'fields must hold numbers, text, lists and tables: {error}') from None
     if isinstance(edges := checked.get('edges'), str) and edges != 'true':
         raise ValueError(f"edges must be a number, one by graph, or 'true', got {edges!r}")
     return checked
 
-# %% ../nbs/70_runs.ipynb #9fce4b77
+# %% ../nbs/70_runs.ipynb #f16cd1f6
 def complete(
     given: dict,  # some fields of a run
 ) -> dict:
@@ -168,7 +175,7 @@ def complete(
     if one_instance or config['data_seed'] is None: config['data_seed'] = 0 if one_instance else config['seed']
     return config
 
-# %% ../nbs/70_runs.ipynb #e7244ca3
+# %% ../nbs/70_runs.ipynb #652095e3
 def own_config(
     name: str,  # of the data
     data: Trajectories,
@@ -190,12 +197,7 @@ def edge_counts(data: Trajectories) -> dict[str, int]:
     "The number of edges of each graph that is known"
     return {name: int(G.sum()) for name, G in (('Gz', data.Gz), ('Ga', data.Ga)) if G is not None}
 
-# %% ../nbs/70_runs.ipynb #0b8d082b
-def canonical(config: dict) -> str:
-    "JSON that does not depend on the order of the fields"
-    return json.dumps(config, sort_keys=True, separators=(',', ':'))
-
-
+# %% ../nbs/70_runs.ipynb #e94f3c59
 def run_hash(
     config: dict,  # all fields of a run
 ) -> str:
@@ -203,7 +205,7 @@ def run_hash(
     numbers = recipe_fields(recipe_with(config['recipe'] or {})) if 'recipe' in config else None
     return sha256(canonical({**config, 'recipe': numbers}).encode()).hexdigest()[:16]
 
-# %% ../nbs/70_runs.ipynb #6109df6c
+# %% ../nbs/70_runs.ipynb #8ad0d3c3
 def part_for(
     config: dict,  # fields of a run, or anything by name
     function: Callable,
@@ -212,16 +214,17 @@ def part_for(
     return {name: config[name] for name in signature(function).parameters if name in config}
 
 
-def asked_for(
+def ask(
     function: Callable,  # such as an estimator's `fit`
     data: Trajectories,
     rows: slice = slice(None),  # which sequences
-) -> dict[str, np.ndarray | None]:
-    "Those of x, a and z that the function has parameters for"
-    values = part_for({'x': data.x, 'a': data.a, 'z': data.z}, function)
-    return {name: None if value is None else value[rows] for name, value in values.items()}
+    **more,  # arguments
+):
+    "Call a function of x on those of x, a and z that it has parameters for"
+    values = part_for({'a': data.a, 'z': data.z}, function)
+    return function(data.x[rows], **{k: None if v is None else v[rows] for k, v in values.items()}, **more)
 
-# %% ../nbs/70_runs.ipynb #6053747c
+# %% ../nbs/70_runs.ipynb #9ef935cb
 def make_estimator(
     config: dict,  # all fields of a run
     data: Trajectories,  # to train on
@@ -234,7 +237,7 @@ def make_estimator(
     estimator = lookup(ESTIMATORS, config['method'], 'method')
     return estimator(**part_for(config | place, estimator))
 
-# %% ../nbs/70_runs.ipynb #09393ac0
+# %% ../nbs/70_runs.ipynb #918b6cdb
 TOO_FEW = 'n is too small: {} frames to test on cannot tell {} latents apart, which takes more than one a latent'
 
 
@@ -251,7 +254,7 @@ def check_run(
         raise ValueError(TOO_FEW.format(tested * train.x.shape[1], d_z))
     if isinstance(estimator, MechanismSparsityICA): configurations(estimator, train.x, train.a)
 
-# %% ../nbs/70_runs.ipynb #2c3bad54
+# %% ../nbs/70_runs.ipynb #55054027
 @cache
 def commit() -> str:
     "The commit of this package, '+' if it has been changed since; empty outside of a checkout"
@@ -263,7 +266,7 @@ def commit() -> str:
         return git('rev-parse', '--short', 'HEAD') + '+' * bool(git('status', '--porcelain', '.'))
     except (OSError, subprocess.CalledProcessError): return ''
 
-# %% ../nbs/70_runs.ipynb #1f258231
+# %% ../nbs/70_runs.ipynb #1b37ae77
 def command_of(
     argv: list[str],  # as in `sys.argv`; empty if this is no `msr_nb` command
 ) -> str:
@@ -277,7 +280,7 @@ def command_of(
             kept.append(Path(word).name if outside else word)
     return shlex.join(kept)
 
-# %% ../nbs/70_runs.ipynb #a13007a4
+# %% ../nbs/70_runs.ipynb #03cad7f6
 def peak_megabytes() -> int | None:
     "The most memory this process has held; None where the system does not say"
     try:
@@ -295,7 +298,7 @@ def provenance() -> dict:
             'torch': torch.__version__,
             'versions': {'python': sys.version.split()[0], **{name: version(name) for name in packages}}}
 
-# %% ../nbs/70_runs.ipynb #e1d66451
+# %% ../nbs/70_runs.ipynb #e50724fb
 def scores_of(
     estimator: BaseEstimator,  # fitted
     data: Splits,
@@ -304,16 +307,16 @@ def scores_of(
     test, learned = data.test, {name: getattr(estimator, f'{name}_', None) for name in ('Gz', 'Ga')}
     scores = dict.fromkeys(field.name for field in fields(Evaluation))
     if test.z is not None:
-        z_hat = estimator.transform(**asked_for(estimator.transform, test))
+        z_hat = ask(estimator.transform, test)
         order = mcc(test.z, z_hat).assignment
         scores = evaluate(test.z, z_hat, test.Gz, learned['Gz'], test.Ga, learned['Ga']).to_dict()
         learned = {name: None if G is None else align_graph(G, order, name) for name, G in learned.items()}
     graphs = {name: G.tolist() for name, G in learned.items() if G is not None}
     has_elbo = hasattr(estimator, 'elbo')
     return {**scores, 'edges': count_edges(estimator) if graphs else None, 'graphs': graphs,
-            'valid_elbo': estimator.elbo(**asked_for(estimator.elbo, data.valid)) if has_elbo else None}
+            'valid_elbo': ask(estimator.elbo, data.valid) if has_elbo else None}
 
-# %% ../nbs/70_runs.ipynb #41975e4d
+# %% ../nbs/70_runs.ipynb #e122b2b3
 IDENTITY = ('dataset', 'protocol', 'seed', 'data_seed', 'n', 'latents', 'method', 'settings', 'revision')
 
 
@@ -334,7 +337,7 @@ def by_graph(
     if not isinstance(value, dict): return by_graph(dict.fromkeys(counts, value), counts) if counts else value
     return {name: int(v) if float(v).is_integer() else v for name, v in value.items()}
 
-# %% ../nbs/70_runs.ipynb #900d82f3
+# %% ../nbs/70_runs.ipynb #8eec8351
 def settings_of(
     config: dict,  # all fields of a run
     counts: dict[str, int],  # edges of the true graphs that are known
@@ -354,7 +357,7 @@ def identity(
     found = {name: config.get(name) for name in IDENTITY} | {'settings': settings}
     return found | {'n': sum(len(part.x) for part in data)}
 
-# %% ../nbs/70_runs.ipynb #8d501591
+# %% ../nbs/70_runs.ipynb #c523c394
 PROBE = 2_000  # sequences of the validation data that curves and kept latents are of
 
 
@@ -370,7 +373,7 @@ class Run(NamedTuple):
     estimator: BaseEstimator  # fitted
     data: Splits
 
-# %% ../nbs/70_runs.ipynb #4c0fd36e
+# %% ../nbs/70_runs.ipynb #c9c5f404
 def run(
     config: dict,  # all fields, as from `complete`
     data: Splits | None = None,  # of one's own; None: as the configuration says
@@ -383,7 +386,7 @@ def run(
     if data is None: data = load_data(**part_for(config, load_data))
     estimator, start = make_estimator(config, data.train, folder=folder, progress=show), time.perf_counter()
     probe = {'probe': score_probe(data.valid)} if watch and data.valid.z is not None else {}
-    estimator.fit(**asked_for(estimator.fit, data.train), **part_for(probe, estimator.fit))
+    ask(estimator.fit, data.train, **part_for(probe, estimator.fit))
     scores, end = scores_of(estimator, data), time.perf_counter()
     record = {**identity(config, data), **provenance(), **scores, 'udr': None, 'seconds': round(end - start, 2),
               'total_seconds': round(end - begin, 2)}  # the first of fitting and scoring
@@ -391,7 +394,7 @@ def run(
     record['steps'] = int(estimator.history_.step.iloc[-1]) if hasattr(estimator, 'history_') else config['steps']
     return Run(record, estimator, data)
 
-# %% ../nbs/70_runs.ipynb #e2538349
+# %% ../nbs/70_runs.ipynb #f4736ba6
 COLUMNS = '''purpose dataset protocol seed data_seed n latents method settings revision commit device threads command
 seconds total_seconds peak_megabytes steps mcc r r_con shd false_negatives false_positives precision recall f1 edges
 valid_elbo udr graphs torch'''.split()
@@ -408,7 +411,7 @@ def as_row(
     row = {name: cell(record.get(name)) for name in COLUMNS}
     return row | {'purpose': purpose or record.get('purpose'), 'settings': canonical(record['settings'])}
 
-# %% ../nbs/70_runs.ipynb #c56fdf07
+# %% ../nbs/70_runs.ipynb #f8d94e28
 PATIENCE = 10.  # seconds for another process to end that was killed a moment ago
 
 
@@ -435,7 +438,7 @@ def locked(
         yield
     finally: os.close(file)
 
-# %% ../nbs/70_runs.ipynb #47967ea4
+# %% ../nbs/70_runs.ipynb #7d54bd2a
 def append_rows(
     path: Path | str,  # a CSV file, made if it does not exist
     rows: list[dict],  # of `as_row`
@@ -451,7 +454,7 @@ def append_rows(
         with replacing(path) as tmp, open(tmp, 'w', newline='', encoding='utf-8') as file:
             csv.writer(file, lineterminator='\n').writerows(lines)
 
-# %% ../nbs/70_runs.ipynb #1ceb4ee2
+# %% ../nbs/70_runs.ipynb #6ba00476
 RESULT, SETTINGS = 'result.json', 'run.json'
 
 
@@ -469,20 +472,20 @@ def signature_in(folder: Path) -> dict:
     try: return json.loads((folder / SETTINGS).read_text(encoding='utf-8'))
     except (OSError, ValueError): return {}
 
-# %% ../nbs/70_runs.ipynb #e21ea408
+# %% ../nbs/70_runs.ipynb #759ff742
 def why_not(
     folder: Path,
     settings: dict,  # of the run that wants it
 ) -> str | None:
     "Why the folder cannot be had; None if it is free or holds this very run"
     if folder.exists() and not folder.is_dir(): return 'is a file'
-    there = signature_in(folder)
+    there, settings = signature_in(folder), json.loads(as_json(settings))
     if contents(folder) <= {SETTINGS} or there == settings: return None
     if not there: return 'holds other files'
     key = next(k for k in settings | there if settings.get(k) != there.get(k))
     return f'holds another run, with {key} {there.get(key)!r} and not {settings.get(key)!r}'
 
-# %% ../nbs/70_runs.ipynb #a1ed244c
+# %% ../nbs/70_runs.ipynb #08934280
 def find_folder(
     out: str | None,  # --out, or None
     name: str,  # of the run
@@ -496,7 +499,7 @@ def find_folder(
     numbered = (Path('runs') / (name if i == 1 else f'{name}-{i}') for i in range(1, 10_000))
     return next(f for f in numbered if why_not(f, settings) is None and not (f / RESULT).exists())
 
-# %% ../nbs/70_runs.ipynb #c90922dc
+# %% ../nbs/70_runs.ipynb #12a376ba
 def remove_own(path: Path):
     "Remove what was being written when the process of that number was killed; other files stay"
     if re.fullmatch(r'.+\.\d+\.tmp', path.name): path.unlink(missing_ok=True)
@@ -519,7 +522,7 @@ def claimed(
         if new and not any(folder.iterdir()): folder.rmdir()
         raise
 
-# %% ../nbs/70_runs.ipynb #8bf77dcc
+# %% ../nbs/70_runs.ipynb #3d06bef0
 def draw_graphs(folder: Path, estimator: MechanismSparsityICA, data: Trajectories, order: np.ndarray):
     "Draw learned graphs beside the true ones, and how their edges went, with latents in that order"
     steps = estimator.history_['step']
@@ -540,7 +543,7 @@ def draw(folder: Path, estimator: MechanismSparsityICA, data: Trajectories):
     save_figure(plot_latents(data.z, z_hat, matched.assignment), folder / 'latents.png')
     draw_graphs(folder, estimator, data, matched.assignment)
 
-# %% ../nbs/70_runs.ipynb #a140984c
+# %% ../nbs/70_runs.ipynb #030222e7
 def run_into(
     folder: Path,  # claimed
     config: dict,  # all fields of a run
