@@ -9,7 +9,7 @@ __all__ = ['HAS_OPTION', 'PARTS', 'SETTABLE', 'COMMANDS', 'list_datasets', 'pars
            'add_latents', 'add_reproduce', 'add_fit', 'add_select', 'add_sweep_arguments', 'add_sweep', 'add_figures',
            'report_run', 'report_list', 'make_parser', 'out_of_memory', 'explain', 'main']
 
-# %% ../nbs/79_cli.ipynb #1bf9927d
+# %% ../nbs/79_cli.ipynb #cdf27464
 import argparse
 import ast
 import json
@@ -54,7 +54,7 @@ from .sweep import report_sweep, result_from, start, sweep_command
 from .training import DivergedError, TrainConfig
 from .vae import ModelConfig
 
-# %% ../nbs/79_cli.ipynb #f799ccc2
+# %% ../nbs/79_cli.ipynb #ab3c6925
 def list_datasets() -> pd.DataFrame:
     "The registry as a table"
     def row(spec):
@@ -64,7 +64,7 @@ def list_datasets() -> pd.DataFrame:
                 'graph': kind.graph, 'edges': int(G.sum()), 'expected': report(spec, samples=100).expectation}
     return pd.DataFrame([row(spec) for spec in DATASETS.values()]).set_index('data set')
 
-# %% ../nbs/79_cli.ipynb #690cb852
+# %% ../nbs/79_cli.ipynb #4da199fc
 HAS_OPTION = ('d_x', 'd_z', 'd_a', 'lags', 'steps', 'minutes', 'seed')
 PARTS = {'model_options': [f.name for f in fields(ModelConfig)], 'train_options': [f.name for f in fields(TrainConfig)],
          'recipe': [*recipe_fields()]}
@@ -76,7 +76,7 @@ def parse_value(text: str):
     try: return ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError): return text
 
-# %% ../nbs/79_cli.ipynb #d95376c4
+# %% ../nbs/79_cli.ipynb #3e555bb3
 def parse_options(
     pairs: list[str],  # 'KEY=VALUE', of `SETTABLE`
 ) -> dict[str, dict]:  # parameters of the estimator
@@ -91,7 +91,7 @@ def parse_options(
         parsed.setdefault(SETTABLE[key], {})[key] = number
     return parsed
 
-# %% ../nbs/79_cli.ipynb #01230507
+# %% ../nbs/79_cli.ipynb #6131c0e8
 def pressure(
     text: str,  # a number, or 'Gz=' or 'Ga=' and a number
 ) -> float | dict:
@@ -115,7 +115,7 @@ def joined(
         raise ValueError(f'--{name} must be given once, or once for each graph, as in --{name} Gz=55 --{name} Ga=20')
     return {graph: number for value in given for graph, number in value.items()}
 
-# %% ../nbs/79_cli.ipynb #2c9e5188
+# %% ../nbs/79_cli.ipynb #b0b63f09
 def announce(show: bool, line: str):
     "One line on standard error, beside the progress bars"
     if show: print(line, file=sys.stderr)
@@ -145,7 +145,7 @@ def carry_out(
 
 def read_result(folder: Path) -> dict: return json.loads((folder / RESULT).read_text(encoding='utf-8'))
 
-# %% ../nbs/79_cli.ipynb #14173136
+# %% ../nbs/79_cli.ipynb #2fed845a
 def run_alone(folder: Path, config: dict, threads: int) -> dict:
     "A run without a progress bar, in a process of its own"
     torch.set_num_threads(threads)
@@ -169,7 +169,7 @@ def running_beside(
         try: yield lambda: result_from(pipe)
         finally: process.terminate()
 
-# %% ../nbs/79_cli.ipynb #0cd8e5ef
+# %% ../nbs/79_cli.ipynb #2034df4f
 def reproduce(
     name: str,  # of a data set
     out: str | None = None,  # folder of the run
@@ -188,7 +188,7 @@ def reproduce(
     beside = config | {'edges': None, 'price': 0.} if baseline and config['price'] != 0. else None
     return carry_out(config, out, name, beside=beside, progress=progress)
 
-# %% ../nbs/79_cli.ipynb #7c4ba329
+# %% ../nbs/79_cli.ipynb #faab9bf9
 def fit(
     path: str,  # an .npz file
     out: str | None = None,  # folder of the run
@@ -206,7 +206,7 @@ def fit(
                         seed=seed, **given, **parse_options(options))
     return carry_out(config, out, name, random_split(data, seed), progress=progress)
 
-# %% ../nbs/79_cli.ipynb #7ee310b5
+# %% ../nbs/79_cli.ipynb #ed4bec01
 def read_splits(
     source: str,  # name of a data set, or an .npz file
     n: int,  # sequences of a data set, in all splits
@@ -249,7 +249,7 @@ def select(
         write_text(folder / RESULT, as_json(result))
     return folder, result
 
-# %% ../nbs/79_cli.ipynb #5027ea92
+# %% ../nbs/79_cli.ipynb #2884c499
 def report_selection(
     folder: Path,
     result: dict,  # what result.json holds
@@ -260,7 +260,7 @@ def report_selection(
     print(f"{result['dataset']}: {result['picked']:g} of all possible edges, {options} of msr_nb fit")
     print(f'scores and figure in {folder}')
 
-# %% ../nbs/79_cli.ipynb #ffdc9b16
+# %% ../nbs/79_cli.ipynb #eee18a30
 class Parser(argparse.ArgumentParser):
     "A parser whose complaints are one line"
     def error(self, message): self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
@@ -282,7 +282,7 @@ def number(
 
 def edges_or_word(text: str) -> float | dict | str: return text if text in ('true', 'auto') else pressure(text)
 
-# %% ../nbs/79_cli.ipynb #163cbd23
+# %% ../nbs/79_cli.ipynb #53e39f59
 def add_run_arguments(parser: Parser):
     "What `reproduce`, `fit` and `select` have in common"
     parser.add_argument('--seed', type=number(int, 0), default=0, help='seed of everything random (default 0)')
@@ -307,7 +307,7 @@ def add_latents(parser: Parser):
     parser.add_argument('--latents', type=number(int, 1), help='number of latents (default: as the data say, or guessed)')
     parser.add_argument('--lags', type=number(int, 0), help='past frames a mechanism sees (default: 1 if there is time)')
 
-# %% ../nbs/79_cli.ipynb #3fbcefe4
+# %% ../nbs/79_cli.ipynb #fe3484f5
 def add_reproduce(parser: Parser):
     "The arguments of `reproduce`"
     parser.add_argument('name', metavar='NAME', help='data set, see msr_nb list')
@@ -327,7 +327,7 @@ def add_fit(parser: Parser):
     add_pressure(parser, pressure)
     add_latents(parser)
 
-# %% ../nbs/79_cli.ipynb #f4a2feee
+# %% ../nbs/79_cli.ipynb #724cf723
 def add_select(parser: Parser):
     "The arguments of `select`"
     parser.add_argument('source', metavar='NAME|DATA.npz', help='a data set, or arrays of your own')
@@ -347,7 +347,7 @@ def add_sweep_arguments(parser: Parser):
     parser.add_argument('--retry', action='store_true', help='repeat runs that failed')
     parser.add_argument('--quiet', dest='progress', action='store_false', help='no progress bar')
 
-# %% ../nbs/79_cli.ipynb #3ccf38c8
+# %% ../nbs/79_cli.ipynb #81422d4a
 def add_sweep(parser: Parser):
     "The arguments of `sweep`"
     parser.add_argument('spec', metavar='SPEC.toml', help='data sets, methods, settings and seeds')
@@ -360,7 +360,7 @@ def add_figures(parser: Parser):
     parser.add_argument('--full', action='store_true', help='as many examples, seeds and settings as the papers')
     add_sweep_arguments(parser)
 
-# %% ../nbs/79_cli.ipynb #be255a6d
+# %% ../nbs/79_cli.ipynb #bd24be54
 def report_run(
     folder: Path,
     result: dict,  # what result.json holds
@@ -377,7 +377,7 @@ def report_run(
 
 def report_list(table: pd.DataFrame): print(table.to_string())
 
-# %% ../nbs/79_cli.ipynb #4dc47d9f
+# %% ../nbs/79_cli.ipynb #787e05aa
 COMMANDS = {  # name -> what it is for, its arguments, what it does, how that is printed
     'list': ('the data sets, their graphs, and what the theory expects of each', lambda parser: None,
              lambda: (list_datasets(),), report_list),
@@ -396,7 +396,7 @@ def make_parser() -> Parser:
     for name, (what, add_arguments, *_) in COMMANDS.items(): add_arguments(commands.add_parser(name, help=what))
     return parser
 
-# %% ../nbs/79_cli.ipynb #bae567c3
+# %% ../nbs/79_cli.ipynb #b5a18079
 def out_of_memory(error: BaseException) -> bool:
     "Did this fail for want of memory?"
     return isinstance(error, RuntimeError) and 'memory' in str(error)
@@ -412,7 +412,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     if out_of_memory(error): return 2, 'out of memory: try a smaller width or batch_size'
     raise error
 
-# %% ../nbs/79_cli.ipynb #71dac3bb
+# %% ../nbs/79_cli.ipynb #5fd87271
 def main(
     argv: list[str] | None = None,  # arguments; None takes those of the process
 ) -> int:  # exit code

@@ -8,10 +8,10 @@ __all__ = ['ARRAYS', 'UNREADABLE', 'ESTIMATORS', 'NOT_FIELDS', 'RUN_KINDS', 'TOO
            'canonical', 'check_given', 'complete', 'own_config', 'edge_counts', 'run_hash', 'part_for', 'ask',
            'make_estimator', 'check_run', 'commit', 'command_of', 'peak_megabytes', 'provenance', 'scores_of',
            'defaults_of', 'by_graph', 'settings_of', 'identity', 'score_probe', 'Run', 'run', 'as_row', 'locked',
-           'append_rows', 'as_json', 'contents', 'signature_in', 'why_not', 'find_folder', 'remove_own', 'claimed',
-           'draw_graphs', 'draw', 'run_into']
+           'read_lines', 'write_rows', 'append_rows', 'as_json', 'contents', 'signature_in', 'why_not', 'find_folder',
+           'remove_own', 'claimed', 'draw_graphs', 'draw', 'run_into']
 
-# %% ../nbs/70_runs.ipynb #b3c2bdd6
+# %% ../nbs/70_runs.ipynb #48b38bbf
 import csv
 import json
 import os
@@ -54,7 +54,7 @@ from .metrics import Evaluation, align_graph, evaluate, mcc
 from .plots import plot_correlation, plot_graphs, plot_history, plot_latents, plot_mask_history, save_figure
 from .recipe import REVISION, recipe_fields, recipe_with
 
-# %% ../nbs/70_runs.ipynb #527a135b
+# %% ../nbs/70_runs.ipynb #f3b728ef
 @lru_cache(maxsize=1)
 def load_data(
     dataset: str,  # a key of `DATASETS`
@@ -72,7 +72,7 @@ def load_data(
     spec = replace(find_spec(dataset), **{k: v for k, v in changes.items() if v is not None})
     return generate(spec, n, data_seed or 0, protocol)
 
-# %% ../nbs/70_runs.ipynb #c0db6c6d
+# %% ../nbs/70_runs.ipynb #366eea11
 ARRAYS = ('x', 'a', 'z', 'Gz', 'Ga')
 UNREADABLE = (OSError, EOFError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
 
@@ -92,7 +92,7 @@ def read_arrays(
         raise ValueError(f'{path} must hold x and may hold a, z, Gz, Ga; got {sorted(arrays)}')
     return arrays
 
-# %% ../nbs/70_runs.ipynb #8be38c0d
+# %% ../nbs/70_runs.ipynb #cfaf79d4
 def as_trajectories(
     arrays: dict[str, np.ndarray],  # what `read_arrays` returned
 ) -> Trajectories:
@@ -109,7 +109,7 @@ def as_trajectories(
               for name, shape in (('Gz', (d_z, d_z)), ('Ga', (d_z, d_a)))}
     return Trajectories(x, z, a, **graphs)
 
-# %% ../nbs/70_runs.ipynb #bee1d581
+# %% ../nbs/70_runs.ipynb #499d58c8
 def random_split(
     data: Trajectories,
     seed: int,  # which sequences are held out
@@ -122,7 +122,7 @@ def random_split(
     pick = lambda rows: data._replace(**{k: v[rows] for k, v in framed.items()})
     return Splits(*map(pick, np.split(order, [n * 8 // 10, n * 9 // 10])))
 
-# %% ../nbs/70_runs.ipynb #4329d5be
+# %% ../nbs/70_runs.ipynb #1e547eb5
 ESTIMATORS = dict.fromkeys(METHODS, MechanismSparsityICA) | BASELINES  # method -> class
 NOT_FIELDS = ('n_latents', 'folder', 'device', 'progress')  # the first follows from the data
 
@@ -135,12 +135,12 @@ def run_fields(
     found = {**signature(load_data).parameters, **estimator}
     return {name: parameter for name, parameter in found.items() if name not in NOT_FIELDS}
 
-# %% ../nbs/70_runs.ipynb #a2d065f7
+# %% ../nbs/70_runs.ipynb #ff9905c7
 def canonical(config: dict) -> str:
     "JSON that does not depend on the order of the fields"
     return json.dumps(config, sort_keys=True, separators=(',', ':'))
 
-# %% ../nbs/70_runs.ipynb #ab63ae31
+# %% ../nbs/70_runs.ipynb #2006587d
 RUN_KINDS = {'edges': float | dict | str | None, 'recipe': dict | None}
 
 
@@ -159,7 +159,7 @@ def check_given(
         raise ValueError(f"edges must be a number, one by graph, or 'true', got {edges!r}")
     return checked
 
-# %% ../nbs/70_runs.ipynb #f16cd1f6
+# %% ../nbs/70_runs.ipynb #d4924128
 def complete(
     given: dict,  # some fields of a run
 ) -> dict:
@@ -175,7 +175,7 @@ def complete(
     if one_instance or config['data_seed'] is None: config['data_seed'] = 0 if one_instance else config['seed']
     return config
 
-# %% ../nbs/70_runs.ipynb #652095e3
+# %% ../nbs/70_runs.ipynb #bcb30c9f
 def own_config(
     name: str,  # of the data
     data: Trajectories,
@@ -197,7 +197,7 @@ def edge_counts(data: Trajectories) -> dict[str, int]:
     "The number of edges of each graph that is known"
     return {name: int(G.sum()) for name, G in (('Gz', data.Gz), ('Ga', data.Ga)) if G is not None}
 
-# %% ../nbs/70_runs.ipynb #e94f3c59
+# %% ../nbs/70_runs.ipynb #1f1c5662
 def run_hash(
     config: dict,  # all fields of a run
 ) -> str:
@@ -205,7 +205,7 @@ def run_hash(
     numbers = recipe_fields(recipe_with(config['recipe'] or {})) if 'recipe' in config else None
     return sha256(canonical({**config, 'recipe': numbers}).encode()).hexdigest()[:16]
 
-# %% ../nbs/70_runs.ipynb #8ad0d3c3
+# %% ../nbs/70_runs.ipynb #537206ac
 def part_for(
     config: dict,  # fields of a run, or anything by name
     function: Callable,
@@ -224,7 +224,7 @@ def ask(
     values = part_for({'a': data.a, 'z': data.z}, function)
     return function(data.x[rows], **{k: None if v is None else v[rows] for k, v in values.items()}, **more)
 
-# %% ../nbs/70_runs.ipynb #9ef935cb
+# %% ../nbs/70_runs.ipynb #d7bc54b1
 def make_estimator(
     config: dict,  # all fields of a run
     data: Trajectories,  # to train on
@@ -237,7 +237,7 @@ def make_estimator(
     estimator = lookup(ESTIMATORS, config['method'], 'method')
     return estimator(**part_for(config | place, estimator))
 
-# %% ../nbs/70_runs.ipynb #918b6cdb
+# %% ../nbs/70_runs.ipynb #aa24f838
 TOO_FEW = 'n is too small: {} frames to test on cannot tell {} latents apart, which takes more than one a latent'
 
 
@@ -254,7 +254,7 @@ def check_run(
         raise ValueError(TOO_FEW.format(tested * train.x.shape[1], d_z))
     if isinstance(estimator, MechanismSparsityICA): configurations(estimator, train.x, train.a)
 
-# %% ../nbs/70_runs.ipynb #55054027
+# %% ../nbs/70_runs.ipynb #f8e19889
 @cache
 def commit() -> str:
     "The commit of this package, '+' if it has been changed since; empty outside of a checkout"
@@ -266,7 +266,7 @@ def commit() -> str:
         return git('rev-parse', '--short', 'HEAD') + '+' * bool(git('status', '--porcelain', '.'))
     except (OSError, subprocess.CalledProcessError): return ''
 
-# %% ../nbs/70_runs.ipynb #1b37ae77
+# %% ../nbs/70_runs.ipynb #3b327968
 def command_of(
     argv: list[str],  # as in `sys.argv`; empty if this is no `msr_nb` command
 ) -> str:
@@ -280,7 +280,7 @@ def command_of(
             kept.append(Path(word).name if outside else word)
     return shlex.join(kept)
 
-# %% ../nbs/70_runs.ipynb #03cad7f6
+# %% ../nbs/70_runs.ipynb #f6d78ef3
 def peak_megabytes() -> int | None:
     "The most memory this process has held; None where the system does not say"
     try:
@@ -298,7 +298,7 @@ def provenance() -> dict:
             'torch': torch.__version__,
             'versions': {'python': sys.version.split()[0], **{name: version(name) for name in packages}}}
 
-# %% ../nbs/70_runs.ipynb #e50724fb
+# %% ../nbs/70_runs.ipynb #92fbc3c2
 def scores_of(
     estimator: BaseEstimator,  # fitted
     data: Splits,
@@ -316,7 +316,7 @@ def scores_of(
     return {**scores, 'edges': count_edges(estimator) if graphs else None, 'graphs': graphs,
             'valid_elbo': ask(estimator.elbo, data.valid) if has_elbo else None}
 
-# %% ../nbs/70_runs.ipynb #e122b2b3
+# %% ../nbs/70_runs.ipynb #6e78e1b7
 IDENTITY = ('dataset', 'protocol', 'seed', 'data_seed', 'n', 'latents', 'method', 'settings', 'revision')
 
 
@@ -337,7 +337,7 @@ def by_graph(
     if not isinstance(value, dict): return by_graph(dict.fromkeys(counts, value), counts) if counts else value
     return {name: int(v) if float(v).is_integer() else v for name, v in value.items()}
 
-# %% ../nbs/70_runs.ipynb #8eec8351
+# %% ../nbs/70_runs.ipynb #361f5eca
 def settings_of(
     config: dict,  # all fields of a run
     counts: dict[str, int],  # edges of the true graphs that are known
@@ -357,7 +357,7 @@ def identity(
     found = {name: config.get(name) for name in IDENTITY} | {'settings': settings}
     return found | {'n': sum(len(part.x) for part in data)}
 
-# %% ../nbs/70_runs.ipynb #c523c394
+# %% ../nbs/70_runs.ipynb #942e8a17
 PROBE = 2_000  # sequences of the validation data that curves and kept latents are of
 
 
@@ -373,7 +373,7 @@ class Run(NamedTuple):
     estimator: BaseEstimator  # fitted
     data: Splits
 
-# %% ../nbs/70_runs.ipynb #c9c5f404
+# %% ../nbs/70_runs.ipynb #0427131f
 def run(
     config: dict,  # all fields, as from `complete`
     data: Splits | None = None,  # of one's own; None: as the configuration says
@@ -394,7 +394,7 @@ def run(
     record['steps'] = int(estimator.history_.step.iloc[-1]) if hasattr(estimator, 'history_') else config['steps']
     return Run(record, estimator, data)
 
-# %% ../nbs/70_runs.ipynb #f4736ba6
+# %% ../nbs/70_runs.ipynb #e4a44df9
 COLUMNS = '''purpose dataset protocol seed data_seed n latents method settings revision commit device threads command
 seconds total_seconds peak_megabytes steps mcc r r_con shd false_negatives false_positives precision recall f1 edges
 valid_elbo udr graphs torch'''.split()
@@ -411,7 +411,7 @@ def as_row(
     row = {name: cell(record.get(name)) for name in COLUMNS}
     return row | {'purpose': purpose or record.get('purpose'), 'settings': canonical(record['settings'])}
 
-# %% ../nbs/70_runs.ipynb #f8d94e28
+# %% ../nbs/70_runs.ipynb #a5976fc1
 PATIENCE = 10.  # seconds for another process to end that was killed a moment ago
 
 
@@ -438,23 +438,33 @@ def locked(
         yield
     finally: os.close(file)
 
-# %% ../nbs/70_runs.ipynb #7d54bd2a
+# %% ../nbs/70_runs.ipynb #99bb6b3d
+def read_lines(path: Path) -> list[list[str]]:
+    "Lines of a stored table below its header; none if it does not exist"
+    if not path.exists(): return []
+    with open(path, newline='', encoding='utf-8') as file: header, *lines = csv.reader(file)
+    if header != COLUMNS: raise ValueError(f'{path} must be a table of runs with columns {COLUMNS}')
+    return lines
+
+
+def write_rows(
+    path: Path | str,  # a CSV file
+    rows: list[dict],  # of `as_row`
+    kept: list[list[str]] = (),  # lines to stand above them
+):
+    "Write a table of runs, atomically"
+    with replacing(path) as tmp, open(tmp, 'w', newline='', encoding='utf-8') as file:
+        csv.writer(file, lineterminator='\n').writerows([COLUMNS, *kept, *([row[c] for c in COLUMNS] for row in rows)])
+
+
 def append_rows(
     path: Path | str,  # a CSV file, made if it does not exist
     rows: list[dict],  # of `as_row`
 ):
     "Add rows to a stored table, atomically"
-    path = Path(path)
-    with locked(path.parent):
-        kept = []
-        if path.exists():
-            with open(path, newline='', encoding='utf-8') as file: kept = list(csv.reader(file))
-            if kept[:1] != [COLUMNS]: raise ValueError(f'{path} must be a table of runs with columns {COLUMNS}')
-        lines = [COLUMNS, *kept[1:], *([row[name] for name in COLUMNS] for row in rows)]
-        with replacing(path) as tmp, open(tmp, 'w', newline='', encoding='utf-8') as file:
-            csv.writer(file, lineterminator='\n').writerows(lines)
+    with locked(Path(path).parent): write_rows(path, rows, read_lines(Path(path)))
 
-# %% ../nbs/70_runs.ipynb #6ba00476
+# %% ../nbs/70_runs.ipynb #2529828c
 RESULT, SETTINGS = 'result.json', 'run.json'
 
 
@@ -472,7 +482,7 @@ def signature_in(folder: Path) -> dict:
     try: return json.loads((folder / SETTINGS).read_text(encoding='utf-8'))
     except (OSError, ValueError): return {}
 
-# %% ../nbs/70_runs.ipynb #759ff742
+# %% ../nbs/70_runs.ipynb #e8a6caca
 def why_not(
     folder: Path,
     settings: dict,  # of the run that wants it
@@ -485,7 +495,7 @@ def why_not(
     key = next(k for k in settings | there if settings.get(k) != there.get(k))
     return f'holds another run, with {key} {there.get(key)!r} and not {settings.get(key)!r}'
 
-# %% ../nbs/70_runs.ipynb #08934280
+# %% ../nbs/70_runs.ipynb #f1404f83
 def find_folder(
     out: str | None,  # --out, or None
     name: str,  # of the run
@@ -499,7 +509,7 @@ def find_folder(
     numbered = (Path('runs') / (name if i == 1 else f'{name}-{i}') for i in range(1, 10_000))
     return next(f for f in numbered if why_not(f, settings) is None and not (f / RESULT).exists())
 
-# %% ../nbs/70_runs.ipynb #12a376ba
+# %% ../nbs/70_runs.ipynb #c6bd5144
 def remove_own(path: Path):
     "Remove what was being written when the process of that number was killed; other files stay"
     if re.fullmatch(r'.+\.\d+\.tmp', path.name): path.unlink(missing_ok=True)
@@ -522,7 +532,7 @@ def claimed(
         if new and not any(folder.iterdir()): folder.rmdir()
         raise
 
-# %% ../nbs/70_runs.ipynb #3d06bef0
+# %% ../nbs/70_runs.ipynb #0cd96eeb
 def draw_graphs(folder: Path, estimator: MechanismSparsityICA, data: Trajectories, order: np.ndarray):
     "Draw learned graphs beside the true ones, and how their edges went, with latents in that order"
     steps = estimator.history_['step']
@@ -543,7 +553,7 @@ def draw(folder: Path, estimator: MechanismSparsityICA, data: Trajectories):
     save_figure(plot_latents(data.z, z_hat, matched.assignment), folder / 'latents.png')
     draw_graphs(folder, estimator, data, matched.assignment)
 
-# %% ../nbs/70_runs.ipynb #030222e7
+# %% ../nbs/70_runs.ipynb #f06429fd
 def run_into(
     folder: Path,  # claimed
     config: dict,  # all fields of a run

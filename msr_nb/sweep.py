@@ -8,7 +8,7 @@ __all__ = ['PLURALS', 'TABLE', 'ROWS', 'ATTEMPTS', 'LATENTS', 'variants', 'expan
            'run_here', 'open_client', 'run_there', 'runner', 'latents_file', 'runs_left', 'keep_all', 'sweep',
            'with_udr', 'by_setting', 'read_spec', 'sweep_command', 'report_sweep']
 
-# %% ../nbs/72_sweep.ipynb #1bf985c4
+# %% ../nbs/72_sweep.ipynb #93676718
 import json
 import multiprocessing
 import os
@@ -51,7 +51,7 @@ from msr_nb.runs import (
     run_hash,
 )
 
-# %% ../nbs/72_sweep.ipynb #5cebe9c1
+# %% ../nbs/72_sweep.ipynb #34b44a49
 PLURALS = {'datasets': 'dataset', 'seeds': 'seed'}
 
 
@@ -64,7 +64,7 @@ def variants(
     if empty: raise ValueError(f'{empty[0]} must not be an empty list')
     for values in product(*options.values()): yield complete(dict(zip(options, values, strict=True)))
 
-# %% ../nbs/72_sweep.ipynb #07447c8d
+# %% ../nbs/72_sweep.ipynb #233b7778
 def expand(
     spec: dict,  # what the TOML file holds
 ) -> list[dict]:
@@ -79,7 +79,7 @@ def expand(
             raise ValueError(f"{config['dataset']} by {config['method']}: {error}") from None
     return sorted(configs.values(), key=lambda config: canonical(part_for(config, load_data)))
 
-# %% ../nbs/72_sweep.ipynb #ac3920cd
+# %% ../nbs/72_sweep.ipynb #aebeda80
 def ending(error: BaseException | None = None) -> dict:
     "How and when a run ended"
     return {'status': 'failed' if error else 'done', 'error': f'{type(error).__name__}: {error}' if error else None,
@@ -96,7 +96,7 @@ def work(
     z_hat = ask(estimator.transform, data.valid, slice(PROBE))
     return record | ending(), z_hat
 
-# %% ../nbs/72_sweep.ipynb #89c75016
+# %% ../nbs/72_sweep.ipynb #e7bb7294
 TABLE = 'runs.sqlite'
 ROWS = 'runs (hash TEXT PRIMARY KEY, config TEXT NOT NULL, result TEXT NOT NULL)'
 
@@ -115,7 +115,7 @@ def open_table(
             yield connection
     except sqlite3.Error as error: raise ValueError(f'{path} must be a table of runs: {error}') from None
 
-# %% ../nbs/72_sweep.ipynb #e2d2c4b0
+# %% ../nbs/72_sweep.ipynb #a38b949e
 def keep(
     connection: sqlite3.Connection,
     config: dict,  # of the run
@@ -132,7 +132,7 @@ def kept_runs(folder: Path | str) -> list[tuple[str, dict, dict]]:
     with open_table(folder) as table: rows = table.execute('SELECT * FROM runs ORDER BY rowid').fetchall()
     return [(h, json.loads(config), json.loads(result)) for h, config, result in rows]
 
-# %% ../nbs/72_sweep.ipynb #dfad6aee
+# %% ../nbs/72_sweep.ipynb #15bce38c
 def table_row(h: str, config: dict, result: dict) -> dict:
     "One run as a row: a failed one has no more than its fields"
     asked = {k: config.get(k) for k in IDENTITY} | {'latents': config.get('d_z'), 'settings': {}}
@@ -149,7 +149,7 @@ def read_table(
     columns = ['hash', 'setting', 'status', 'error', 'finished', *COLUMNS]
     return pd.DataFrame([table_row(*row) for row in kept_runs(folder)], columns=columns)
 
-# %% ../nbs/72_sweep.ipynb #87782ae9
+# %% ../nbs/72_sweep.ipynb #edbdaff3
 def die_with_parent():
     "End this process as soon as the one that started it has ended"
     def watch():
@@ -173,7 +173,7 @@ def result_from(pipe):
     if error is not None: raise error
     return result
 
-# %% ../nbs/72_sweep.ipynb #92b76094
+# %% ../nbs/72_sweep.ipynb #3ebe011d
 def processes():
     "How to start processes: where the system can, forked from one that has imported this module, to save seconds"
     if 'forkserver' not in multiprocessing.get_all_start_methods(): return multiprocessing.get_context('spawn')
@@ -191,7 +191,7 @@ def start(function: Callable, *args):
     sender.close()  # so that the pipe ends when the process does
     return process, receiver
 
-# %% ../nbs/72_sweep.ipynb #2284fb5c
+# %% ../nbs/72_sweep.ipynb #3cb2d7c0
 ATTEMPTS = 3  # of a run whose process was killed
 
 
@@ -217,7 +217,7 @@ def run_here(
     finally:
         for process, _ in running.values(): process.terminate()
 
-# %% ../nbs/72_sweep.ipynb #1e92233c
+# %% ../nbs/72_sweep.ipynb #1c562eef
 @contextmanager
 def open_client(
     scheduler: str,  # address such as 'tcp://host:8786'
@@ -248,7 +248,7 @@ def run_there(
         elif future.status == 'error': raise ValueError(f'the workers cannot run msr_nb: {error}')
         else: raise ConnectionError('lost the scheduler; the same sweep goes on from the runs that are finished')
 
-# %% ../nbs/72_sweep.ipynb #aaa8a1b0
+# %% ../nbs/72_sweep.ipynb #ba3722a7
 @contextmanager
 def runner(scheduler: str | None, workers: int) -> Iterator[Callable]:
     "What runs configurations: processes of this machine, or the cluster of a scheduler"
@@ -256,7 +256,7 @@ def runner(scheduler: str | None, workers: int) -> Iterator[Callable]:
     else:
         with open_client(scheduler) as client: yield lambda configs: run_there(configs, client)
 
-# %% ../nbs/72_sweep.ipynb #4174e29d
+# %% ../nbs/72_sweep.ipynb #70eed43a
 LATENTS = 'latents'  # folder of the kept latents, HASH.npy
 
 
@@ -270,7 +270,7 @@ def runs_left(configs: dict[str, dict], folder: Path, retry: bool) -> list[dict]
             (s == 'failed' and not retry)}
     return [config for h, config in configs.items() if h not in over]
 
-# %% ../nbs/72_sweep.ipynb #6303c46e
+# %% ../nbs/72_sweep.ipynb #6c92789a
 def keep_all(
     ended: Iterator[tuple[dict, dict, np.ndarray | None]],  # configuration, result, latents
     folder: Path,
@@ -288,7 +288,7 @@ def keep_all(
             bar.set_postfix(failed=failed, left=bar.total - bar.n - 1, refresh=False)
             bar.update()
 
-# %% ../nbs/72_sweep.ipynb #55f23526
+# %% ../nbs/72_sweep.ipynb #49a4c703
 def sweep(
     spec: dict,  # what the TOML file holds
     folder: str | Path,  # of the table; a sweep that is there is continued or extended
@@ -310,7 +310,7 @@ def sweep(
     table = read_table(folder)
     return table[table.hash.isin(configs)].reset_index(drop=True)
 
-# %% ../nbs/72_sweep.ipynb #d2c67cc9
+# %% ../nbs/72_sweep.ipynb #82c1f603
 def with_udr(
     table: pd.DataFrame,  # of `read_table`
     folder: str | Path,  # of the sweep
@@ -321,7 +321,7 @@ def with_udr(
         if len(runs) > 1: scores |= dict.fromkeys(runs.hash, udr([np.load(latents_file(folder, h)) for h in runs.hash]))
     return table.assign(udr=table.hash.map(scores).astype(float))
 
-# %% ../nbs/72_sweep.ipynb #b196f0c5
+# %% ../nbs/72_sweep.ipynb #fdd0e60f
 def by_setting(
     table: pd.DataFrame,  # of `read_table`
 ) -> pd.DataFrame:  # one row a setting
@@ -332,7 +332,7 @@ def by_setting(
     scores = table[['mcc', 'r', 'r_con', 'shd', 'edges', 'udr', 'seconds']].astype(float)
     return counts.join(groups[[*scores]].mean(numeric_only=True)).reset_index().drop(columns='setting')
 
-# %% ../nbs/72_sweep.ipynb #096f57c3
+# %% ../nbs/72_sweep.ipynb #ebc39682
 def read_spec(
     path: str | Path,  # a TOML file
 ) -> dict:
@@ -351,7 +351,7 @@ def sweep_command(
     folder = Path(out or Path('runs') / Path(spec).stem)
     return folder, with_udr(sweep(read_spec(spec), folder, **options), folder)
 
-# %% ../nbs/72_sweep.ipynb #984fd2aa
+# %% ../nbs/72_sweep.ipynb #fea47238
 def report_sweep(
     folder: Path,
     table: pd.DataFrame,  # of `sweep_command`
