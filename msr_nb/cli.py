@@ -9,7 +9,7 @@ __all__ = ['HAS_OPTION', 'PARTS', 'SETTABLE', 'COMMANDS', 'list_datasets', 'pars
            'add_latents', 'add_reproduce', 'add_fit', 'add_select', 'add_sweep_arguments', 'add_sweep', 'add_figures',
            'report_run', 'report_list', 'make_parser', 'out_of_memory', 'explain', 'main']
 
-# %% ../nbs/79_cli.ipynb #cdf27464
+# %% ../nbs/79_cli.ipynb #eae01039
 import argparse
 import ast
 import json
@@ -54,7 +54,7 @@ from .sweep import report_sweep, result_from, start, sweep_command
 from .training import DivergedError, TrainConfig
 from .vae import ModelConfig
 
-# %% ../nbs/79_cli.ipynb #ab3c6925
+# %% ../nbs/79_cli.ipynb #3a4ba30e
 def list_datasets() -> pd.DataFrame:
     "The registry as a table"
     def row(spec):
@@ -64,7 +64,7 @@ def list_datasets() -> pd.DataFrame:
                 'graph': kind.graph, 'edges': int(G.sum()), 'expected': report(spec, samples=100).expectation}
     return pd.DataFrame([row(spec) for spec in DATASETS.values()]).set_index('data set')
 
-# %% ../nbs/79_cli.ipynb #4da199fc
+# %% ../nbs/79_cli.ipynb #c5f79304
 HAS_OPTION = ('d_x', 'd_z', 'd_a', 'lags', 'steps', 'minutes', 'seed')
 PARTS = {'model_options': [f.name for f in fields(ModelConfig)], 'train_options': [f.name for f in fields(TrainConfig)],
          'recipe': [*recipe_fields()]}
@@ -76,7 +76,7 @@ def parse_value(text: str):
     try: return ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError): return text
 
-# %% ../nbs/79_cli.ipynb #3e555bb3
+# %% ../nbs/79_cli.ipynb #7b5b2b50
 def parse_options(
     pairs: list[str],  # 'KEY=VALUE', of `SETTABLE`
 ) -> dict[str, dict]:  # parameters of the estimator
@@ -91,7 +91,7 @@ def parse_options(
         parsed.setdefault(SETTABLE[key], {})[key] = number
     return parsed
 
-# %% ../nbs/79_cli.ipynb #6131c0e8
+# %% ../nbs/79_cli.ipynb #55bcaf1d
 def pressure(
     text: str,  # a number, or 'Gz=' or 'Ga=' and a number
 ) -> float | dict:
@@ -103,7 +103,7 @@ def pressure(
         return {graph: number} if equals else number
     raise argparse.ArgumentTypeError(f'must be a number of at least 0, or as in Gz=55, got {text!r}')
 
-
+# %% ../nbs/79_cli.ipynb #07f96d2a
 def joined(
     given: list | None,  # of `pressure`
     name: str,  # of the option
@@ -115,12 +115,12 @@ def joined(
         raise ValueError(f'--{name} must be given once, or once for each graph, as in --{name} Gz=55 --{name} Ga=20')
     return {graph: number for value in given for graph, number in value.items()}
 
-# %% ../nbs/79_cli.ipynb #b0b63f09
+# %% ../nbs/79_cli.ipynb #1056bb5d
 def announce(show: bool, line: str):
     "One line on standard error, beside the progress bars"
     if show: print(line, file=sys.stderr)
 
-
+# %% ../nbs/79_cli.ipynb #815aa357
 def carry_out(
     config: dict,  # all fields of a run
     out: str | None,  # --out
@@ -145,7 +145,7 @@ def carry_out(
 
 def read_result(folder: Path) -> dict: return json.loads((folder / RESULT).read_text(encoding='utf-8'))
 
-# %% ../nbs/79_cli.ipynb #2fed845a
+# %% ../nbs/79_cli.ipynb #1236f17d
 def run_alone(folder: Path, config: dict, threads: int) -> dict:
     "A run without a progress bar, in a process of its own"
     torch.set_num_threads(threads)
@@ -156,7 +156,7 @@ def run_alone(folder: Path, config: dict, threads: int) -> dict:
         write_text(folder / RESULT, as_json(record))
     return record
 
-
+# %% ../nbs/79_cli.ipynb #75a339cf
 @contextmanager
 def running_beside(
     folder: Path,
@@ -169,7 +169,7 @@ def running_beside(
         try: yield lambda: result_from(pipe)
         finally: process.terminate()
 
-# %% ../nbs/79_cli.ipynb #2034df4f
+# %% ../nbs/79_cli.ipynb #0276773f
 def reproduce(
     name: str,  # of a data set
     out: str | None = None,  # folder of the run
@@ -188,7 +188,7 @@ def reproduce(
     beside = config | {'edges': None, 'price': 0.} if baseline and config['price'] != 0. else None
     return carry_out(config, out, name, beside=beside, progress=progress)
 
-# %% ../nbs/79_cli.ipynb #faab9bf9
+# %% ../nbs/79_cli.ipynb #89df22ef
 def fit(
     path: str,  # an .npz file
     out: str | None = None,  # folder of the run
@@ -206,7 +206,7 @@ def fit(
                         seed=seed, **given, **parse_options(options))
     return carry_out(config, out, name, random_split(data, seed), progress=progress)
 
-# %% ../nbs/79_cli.ipynb #ed4bec01
+# %% ../nbs/79_cli.ipynb #5e2ad478
 def read_splits(
     source: str,  # name of a data set, or an .npz file
     n: int,  # sequences of a data set, in all splits
@@ -218,7 +218,7 @@ def read_splits(
     z = splits.train.z
     return splits, guess_latents(splits.train.x) if z is None else z.shape[-1]
 
-
+# %% ../nbs/79_cli.ipynb #37688a23
 def select(
     source: str,  # name of a data set, or an .npz file
     out: str | None = None,  # folder of the run
@@ -237,8 +237,8 @@ def select(
     d_z, length = latents or d_z, {k: v for k, v in length.items() if v is not None}
     if 'minutes' in length: length.setdefault('steps', None)
     with claimed(find_folder(out, f'select-{Path(source).stem}', settings), settings) as folder:
-        found = fit_candidates(data.train, data.valid, d_z, shares, range(seed, seed + seeds), folder / 'fits', progress,
-                               **length, **parse_options(options))
+        found = fit_candidates(data.train, data.valid, d_z, shares, range(seed, seed + seeds), folder / 'fits',
+                               progress, **length, **parse_options(options))
         table = score_candidates(found, data.valid.z)
         picked = pick_share(table, d_z)
         save_figure(plot_scores(table, picked), folder / 'scores.png')
@@ -249,7 +249,7 @@ def select(
         write_text(folder / RESULT, as_json(result))
     return folder, result
 
-# %% ../nbs/79_cli.ipynb #2884c499
+# %% ../nbs/79_cli.ipynb #dafe185c
 def report_selection(
     folder: Path,
     result: dict,  # what result.json holds
@@ -260,7 +260,7 @@ def report_selection(
     print(f"{result['dataset']}: {result['picked']:g} of all possible edges, {options} of msr_nb fit")
     print(f'scores and figure in {folder}')
 
-# %% ../nbs/79_cli.ipynb #eee18a30
+# %% ../nbs/79_cli.ipynb #de594c17
 class Parser(argparse.ArgumentParser):
     "A parser whose complaints are one line"
     def error(self, message): self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
@@ -282,7 +282,7 @@ def number(
 
 def edges_or_word(text: str) -> float | dict | str: return text if text in ('true', 'auto') else pressure(text)
 
-# %% ../nbs/79_cli.ipynb #53e39f59
+# %% ../nbs/79_cli.ipynb #b308b3fd
 def add_run_arguments(parser: Parser):
     "What `reproduce`, `fit` and `select` have in common"
     parser.add_argument('--seed', type=number(int, 0), default=0, help='seed of everything random (default 0)')
@@ -294,28 +294,28 @@ def add_run_arguments(parser: Parser):
                         help='a field of ModelConfig or TrainConfig, or a number of the recipe; may be repeated')
     parser.add_argument('--quiet', dest='progress', action='store_false', help='no progress bars')
 
-
+# %% ../nbs/79_cli.ipynb #f4e458c2
 def add_pressure(parser: Parser, kind: Callable, words: str = ''):
     "How many edges, or at what price"
-    for name, kind, what in (('edges', kind, f'how many edges: {words}'), ('price', pressure, 'price of an edge: ')):
-        parser.add_argument(f'--{name}', type=kind, action='append', metavar='N|Gz=N|Ga=N',
-                            help=f'{what}one number, or one by graph; may be repeated')
+    both = {'action': 'append', 'metavar': 'N|Gz=N|Ga=N'}
+    parser.add_argument('--edges', type=kind, **both, help=f'how many edges: {words}one number, or one by graph')
+    parser.add_argument('--price', type=pressure, **both, help='price of an edge: one number, or one by graph')
 
 
 def add_latents(parser: Parser):
     "What `fit` and `select` have in common"
-    parser.add_argument('--latents', type=number(int, 1), help='number of latents (default: as the data say, or guessed)')
-    parser.add_argument('--lags', type=number(int, 0), help='past frames a mechanism sees (default: 1 if there is time)')
+    parser.add_argument('--latents', type=number(int, 1), help='how many (default: as the data say, or guessed)')
+    parser.add_argument('--lags', type=number(int, 0), help='past frames that count (default: 1 if there is time)')
 
-# %% ../nbs/79_cli.ipynb #fe3484f5
+# %% ../nbs/79_cli.ipynb #63ff0fba
 def add_reproduce(parser: Parser):
     "The arguments of `reproduce`"
     parser.add_argument('name', metavar='NAME', help='data set, see msr_nb list')
     add_run_arguments(parser)
     add_pressure(parser, edges_or_word, 'true (default), auto, ')
-    parser.add_argument('--protocol', choices=[*PROTOCOLS], default='authors', help="the papers' examples, or fresh ones")
+    parser.add_argument('--protocol', choices=[*PROTOCOLS], default='authors', help="the papers' examples, or new")
     parser.add_argument('--n', type=number(int, 20), default=1_000_000, help='sequences (default 1000000)')
-    parser.add_argument('--method', choices=METHODS, default='aligned', help='aligned, or joint training as in the papers')
+    parser.add_argument('--method', choices=METHODS, default='aligned', help='aligned, or as in the papers')
     parser.add_argument('--latents', type=number(int, 2), help='latents, with twice as many observed coordinates')
     parser.add_argument('--no-baseline', dest='baseline', action='store_false', help='do not also fit without sparsity')
 
@@ -327,7 +327,7 @@ def add_fit(parser: Parser):
     add_pressure(parser, pressure)
     add_latents(parser)
 
-# %% ../nbs/79_cli.ipynb #724cf723
+# %% ../nbs/79_cli.ipynb #f850d828
 def add_select(parser: Parser):
     "The arguments of `select`"
     parser.add_argument('source', metavar='NAME|DATA.npz', help='a data set, or arrays of your own')
@@ -347,7 +347,7 @@ def add_sweep_arguments(parser: Parser):
     parser.add_argument('--retry', action='store_true', help='repeat runs that failed')
     parser.add_argument('--quiet', dest='progress', action='store_false', help='no progress bar')
 
-# %% ../nbs/79_cli.ipynb #81422d4a
+# %% ../nbs/79_cli.ipynb #2184bd46
 def add_sweep(parser: Parser):
     "The arguments of `sweep`"
     parser.add_argument('spec', metavar='SPEC.toml', help='data sets, methods, settings and seeds')
@@ -360,7 +360,7 @@ def add_figures(parser: Parser):
     parser.add_argument('--full', action='store_true', help='as many examples, seeds and settings as the papers')
     add_sweep_arguments(parser)
 
-# %% ../nbs/79_cli.ipynb #bd24be54
+# %% ../nbs/79_cli.ipynb #1af48066
 def report_run(
     folder: Path,
     result: dict,  # what result.json holds
@@ -377,7 +377,7 @@ def report_run(
 
 def report_list(table: pd.DataFrame): print(table.to_string())
 
-# %% ../nbs/79_cli.ipynb #787e05aa
+# %% ../nbs/79_cli.ipynb #4c07d199
 COMMANDS = {  # name -> what it is for, its arguments, what it does, how that is printed
     'list': ('the data sets, their graphs, and what the theory expects of each', lambda parser: None,
              lambda: (list_datasets(),), report_list),
@@ -396,7 +396,7 @@ def make_parser() -> Parser:
     for name, (what, add_arguments, *_) in COMMANDS.items(): add_arguments(commands.add_parser(name, help=what))
     return parser
 
-# %% ../nbs/79_cli.ipynb #b5a18079
+# %% ../nbs/79_cli.ipynb #e9d80351
 def out_of_memory(error: BaseException) -> bool:
     "Did this fail for want of memory?"
     return isinstance(error, RuntimeError) and 'memory' in str(error)
@@ -404,7 +404,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 def explain(error: BaseException) -> tuple[int, str]:
     "Exit code and one line for what went wrong; anything unexpected is raised"
-    if isinstance(error, KeyboardInterrupt): return 130, 'interrupted; the same command goes on from the last checkpoint'
+    if isinstance(error, KeyboardInterrupt): return 130, 'interrupted; the same command goes on'
     if isinstance(error, EOFError): return 2, 'the fit without sparsity was killed; the same command goes on'
     line = ' '.join(str(error).split())
     if isinstance(error, DivergedError): return 1, line
@@ -412,7 +412,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     if out_of_memory(error): return 2, 'out of memory: try a smaller width or batch_size'
     raise error
 
-# %% ../nbs/79_cli.ipynb #5fd87271
+# %% ../nbs/79_cli.ipynb #ed5f6000
 def main(
     argv: list[str] | None = None,  # arguments; None takes those of the process
 ) -> int:  # exit code

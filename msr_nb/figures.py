@@ -8,7 +8,7 @@ __all__ = ['LENGTHS', 'ACTION', 'TIME', 'BUDGETS', 'RIVALS', 'EVERYWHERE', 'COMP
            'FigurePlan', 'pick_settings', 'placed', 'points_of', 'order_of', 'draw_points', 'draw_panel', 'plot_points',
            'edge_frequency', 'plot_learned_graphs', 'store', 'draw_figure', 'make_figures', 'report_figures']
 
-# %% ../nbs/76_figures.ipynb #d4ac8367
+# %% ../nbs/76_figures.ipynb #db39e782
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from .published import WITH_GRAPH, compare, in_published_terms, published_points
 from .runs import COLUMNS, canonical, write_rows
 from .sweep import sweep, with_udr
 
-# %% ../nbs/76_figures.ipynb #f5dfaea0
+# %% ../nbs/76_figures.ipynb #f6a32ca3
 LENGTHS = {  # full? -> fields that all runs have
     False: {'n': 100_000, 'steps': 2_000, 'seeds': [0, 1, 2]},
     True: {'n': 1_000_000, 'steps': 10_000, 'seeds': [0, 1, 2, 3, 4]}}
@@ -39,7 +39,7 @@ def at_budgets(
     dense = [{'datasets': name, 'price': 0.}] if None in budgets else []
     return [{'datasets': name, 'edges': sparse}, *dense]
 
-# %% ../nbs/76_figures.ipynb #f77414f2
+# %% ../nbs/76_figures.ipynb #64841761
 ACTION, TIME = (5, 10, 15, 20, 25, 50, 75, None), (5, 10, 20, 30, 40, 50, 75, None)  # published budgets
 BUDGETS = {  # data set -> short, full
     'ActionDiag': ((10, 20, 50, None), ACTION), 'ActionNonDiag': ((10, 20, 50, None), ACTION),
@@ -56,7 +56,7 @@ def baseline_runs(name: str) -> list[dict]:
     own = RIVALS[find_spec(name).kind]
     return [{'datasets': name, 'method': method, **own.get(method, {})} for method in (*own, *EVERYWHERE)]
 
-# %% ../nbs/76_figures.ipynb #49a18274
+# %% ../nbs/76_figures.ipynb #cef5e99a
 LEVELS = (.01, .03, .1, .3, 1.)  # standard deviations; the first is that of all other figures
 NOISE = {'ActionNonDiag': ((.01, .1, .3), LEVELS), 'TimeNonDiag': ((.01, .1), LEVELS)}  # data set -> short, full
 DENSITIES = (.1, .2, .4), (.1, .2, .4, .6, .9)  # of random graphs: short, full
@@ -71,7 +71,7 @@ def noisy(
     "Two data sets at several levels of noise"
     return [{**table, field: list(levels[full])} for name, levels in NOISE.items() for table in at_budgets(name)]
 
-# %% ../nbs/76_figures.ipynb #ada648ae
+# %% ../nbs/76_figures.ipynb #933f6e24
 def plan(
     full: bool = False,  # as the papers, rather than short
 ) -> dict[str, dict]:  # figure -> what a file of `msr_nb sweep` would declare
@@ -85,7 +85,7 @@ def plan(
         'random_graphs': [t for name in drawn for t in at_budgets(name)]}
     return {figure: LENGTHS[full] | {'runs': runs} for figure, runs in tables.items()}
 
-# %% ../nbs/76_figures.ipynb #e9569cb3
+# %% ../nbs/76_figures.ipynb #8e8dec71
 def true_edges(name: str) -> int:
     "Number of edges of a data set's graph"
     spec = find_spec(name)
@@ -107,7 +107,7 @@ def level_of(
     "Where a run stands on an axis of noise"
     return lambda run: f'{run.settings.get(field, LEVELS[0]):g}'
 
-# %% ../nbs/76_figures.ipynb #ae9c41d4
+# %% ../nbs/76_figures.ipynb #4b340598
 class FigurePlan(NamedTuple):
     "How the runs of a sweep become points"
     number: str  # in the papers
@@ -117,7 +117,7 @@ class FigurePlan(NamedTuple):
     xlabel: str = 'budget of edges'
     compared: bool = True  # are there published points?
 
-
+# %% ../nbs/76_figures.ipynb #1ced8bc8
 FIGURES = {
     'coefficients': FigurePlan('CLeaR, Fig. 3', ('r', 'mcc', 'shd')),
     'latent_noise': FigurePlan('CLeaR, Fig. 6', ('mcc', 'shd'), x=level_of('latent_std'),
@@ -130,7 +130,7 @@ FIGURES = {
     'random_graphs': FigurePlan('CLeaR, Fig. 5', ('r', 'mcc', 'shd'), panel=lambda run: find_spec(run.dataset).kind,
                                 x=lambda run: run.dataset.rpartition('_p')[2], xlabel='density of the graph')}
 
-# %% ../nbs/76_figures.ipynb #29da115b
+# %% ../nbs/76_figures.ipynb #e3d5411b
 def pick_settings(
     runs: pd.DataFrame,  # of `in_published_terms`
 ) -> pd.DataFrame:
@@ -142,7 +142,7 @@ def pick_settings(
     keys = zip(runs.dataset, runs.method, texts, strict=True)
     return runs[[mine or key in best for mine, key in zip(ours, keys, strict=True)]].reset_index(drop=True)
 
-# %% ../nbs/76_figures.ipynb #7c87c7da
+# %% ../nbs/76_figures.ipynb #58216c26
 def placed(
     rows: pd.DataFrame,  # runs, or published ones
     figure: FigurePlan,
@@ -163,7 +163,7 @@ def points_of(
     theirs = published_points(ours.dataset.unique(), drawn, lambda rows: placed(rows, figure))
     return pd.concat([ours, theirs.assign(source='published')], ignore_index=True)
 
-# %% ../nbs/76_figures.ipynb #0dcf5521
+# %% ../nbs/76_figures.ipynb #40582c59
 def order_of(
     label: str,  # a place on an axis
 ) -> tuple:
@@ -171,7 +171,7 @@ def order_of(
     words = ['all', 'price', *COMPARED]
     return (1, words.index(label)) if label in words else (0, float(label))
 
-# %% ../nbs/76_figures.ipynb #1f50bdf4
+# %% ../nbs/76_figures.ipynb #cd098870
 def draw_points(
     ax: Axes,
     at: pd.Series,  # where on the axis
@@ -186,7 +186,7 @@ def draw_points(
     if spread is None: ax.plot(at, score, 'o', color=colour, markersize=3.5, alpha=.6, mew=0, label='ours, a seed')
     else: ax.errorbar(at, score, spread, fmt='s', color=colour, markersize=3.5, elinewidth=.8, label='published mean')
 
-
+# %% ../nbs/76_figures.ipynb #e9ea071e
 def draw_panel(
     ax: Axes,
     points: pd.DataFrame,  # of one panel
@@ -202,7 +202,7 @@ def draw_panel(
     ax.set_xticks(range(len(places)), places, rotation=0 if numbers.all() else 90)
     ax.set_xlim(-.6, len(places) - .4)
 
-# %% ../nbs/76_figures.ipynb #7771b413
+# %% ../nbs/76_figures.ipynb #bd488e26
 @mpl.rc_context(STYLE)
 def plot_points(
     points: pd.DataFrame,  # of `points_of`
@@ -221,7 +221,7 @@ def plot_points(
     picture.legend(*axes[0].get_legend_handles_labels(), loc='outside upper right', ncols=2)
     return picture
 
-# %% ../nbs/76_figures.ipynb #ed16ee66
+# %% ../nbs/76_figures.ipynb #06c1b2f1
 def edge_frequency(
     runs: pd.DataFrame,  # of the figure 'coefficients'
     name: str,  # of a data set
@@ -232,7 +232,7 @@ def edge_frequency(
     if chosen.empty: raise ValueError(f'runs must have {name} at {true_edges(name)} edges')
     return np.mean([np.asarray(graphs[graph]) for graphs in chosen.graphs], axis=0)
 
-
+# %% ../nbs/76_figures.ipynb #9cc0094b
 @mpl.rc_context(STYLE)
 def plot_learned_graphs(
     runs: pd.DataFrame,  # of the figure 'coefficients'
@@ -248,7 +248,7 @@ def plot_learned_graphs(
     for ax, label in ((axes[0], 'true'), (axes[len(names)], 'learned, share of seeds')): ax.set_ylabel(label)
     return picture
 
-# %% ../nbs/76_figures.ipynb #8033ce4f
+# %% ../nbs/76_figures.ipynb #20597038
 def store(
     runs: pd.DataFrame,  # of a sweep, with UDR
     name: str,  # of the figure
@@ -259,7 +259,7 @@ def store(
     write_rows(path, rows.where(rows.notna(), None).to_dict('records'))
     return read_runs(path)
 
-
+# %% ../nbs/76_figures.ipynb #041f7f96
 def draw_figure(
     name: str,  # a key of `FIGURES`
     runs: pd.DataFrame,  # of `read_runs`
@@ -273,7 +273,7 @@ def draw_figure(
     tables = {(name, score): compare(points, score) for score in scores}
     return pd.concat(tables, names=['figure', 'score']) if tables else pd.DataFrame()
 
-# %% ../nbs/76_figures.ipynb #d7ab81fb
+# %% ../nbs/76_figures.ipynb #6a641476
 def make_figures(
     out: str | None = None,  # folder of runs and figures; None: runs/figures, or runs/figures_full
     full: bool = False,  # as many examples, seeds and settings as the papers
@@ -290,7 +290,7 @@ def make_figures(
         found.append(draw_figure(name, runs, folder))
     return folder, pd.concat(found)
 
-
+# %% ../nbs/76_figures.ipynb #df1242ba
 def report_figures(folder: Path, comparisons: pd.DataFrame):
     "Print the comparisons, and where everything is"
     if len(comparisons): print(comparisons.round(3).to_string())

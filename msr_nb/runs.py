@@ -7,11 +7,11 @@ __all__ = ['ARRAYS', 'UNREADABLE', 'ESTIMATORS', 'NOT_FIELDS', 'RUN_KINDS', 'TOO
            'RESULT', 'SETTINGS', 'load_data', 'read_arrays', 'as_trajectories', 'random_split', 'run_fields',
            'canonical', 'check_given', 'complete', 'own_config', 'edge_counts', 'run_hash', 'part_for', 'ask',
            'make_estimator', 'check_run', 'commit', 'command_of', 'peak_megabytes', 'provenance', 'scores_of',
-           'defaults_of', 'by_graph', 'settings_of', 'identity', 'score_probe', 'Run', 'run', 'as_row', 'locked',
-           'read_lines', 'write_rows', 'append_rows', 'as_json', 'contents', 'signature_in', 'why_not', 'find_folder',
-           'remove_own', 'claimed', 'draw_graphs', 'draw', 'run_into']
+           'defaults_of', 'by_graph', 'settings_of', 'identity', 'score_probe', 'Run', 'run', 'as_row', 'acquire',
+           'locked', 'read_lines', 'write_rows', 'append_rows', 'as_json', 'contents', 'signature_in', 'why_not',
+           'find_folder', 'remove_own', 'claimed', 'draw_graphs', 'draw', 'run_into']
 
-# %% ../nbs/70_runs.ipynb #48b38bbf
+# %% ../nbs/70_runs.ipynb #69e189cd
 import csv
 import json
 import os
@@ -54,7 +54,7 @@ from .metrics import Evaluation, align_graph, evaluate, mcc
 from .plots import plot_correlation, plot_graphs, plot_history, plot_latents, plot_mask_history, save_figure
 from .recipe import REVISION, recipe_fields, recipe_with
 
-# %% ../nbs/70_runs.ipynb #f3b728ef
+# %% ../nbs/70_runs.ipynb #1a305bd1
 @lru_cache(maxsize=1)
 def load_data(
     dataset: str,  # a key of `DATASETS`
@@ -72,7 +72,7 @@ def load_data(
     spec = replace(find_spec(dataset), **{k: v for k, v in changes.items() if v is not None})
     return generate(spec, n, data_seed or 0, protocol)
 
-# %% ../nbs/70_runs.ipynb #366eea11
+# %% ../nbs/70_runs.ipynb #978b52dd
 ARRAYS = ('x', 'a', 'z', 'Gz', 'Ga')
 UNREADABLE = (OSError, EOFError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
 
@@ -92,7 +92,7 @@ def read_arrays(
         raise ValueError(f'{path} must hold x and may hold a, z, Gz, Ga; got {sorted(arrays)}')
     return arrays
 
-# %% ../nbs/70_runs.ipynb #cfaf79d4
+# %% ../nbs/70_runs.ipynb #7b3a30cd
 def as_trajectories(
     arrays: dict[str, np.ndarray],  # what `read_arrays` returned
 ) -> Trajectories:
@@ -109,7 +109,7 @@ def as_trajectories(
               for name, shape in (('Gz', (d_z, d_z)), ('Ga', (d_z, d_a)))}
     return Trajectories(x, z, a, **graphs)
 
-# %% ../nbs/70_runs.ipynb #499d58c8
+# %% ../nbs/70_runs.ipynb #ac789490
 def random_split(
     data: Trajectories,
     seed: int,  # which sequences are held out
@@ -122,7 +122,7 @@ def random_split(
     pick = lambda rows: data._replace(**{k: v[rows] for k, v in framed.items()})
     return Splits(*map(pick, np.split(order, [n * 8 // 10, n * 9 // 10])))
 
-# %% ../nbs/70_runs.ipynb #1e547eb5
+# %% ../nbs/70_runs.ipynb #0487e729
 ESTIMATORS = dict.fromkeys(METHODS, MechanismSparsityICA) | BASELINES  # method -> class
 NOT_FIELDS = ('n_latents', 'folder', 'device', 'progress')  # the first follows from the data
 
@@ -135,12 +135,12 @@ def run_fields(
     found = {**signature(load_data).parameters, **estimator}
     return {name: parameter for name, parameter in found.items() if name not in NOT_FIELDS}
 
-# %% ../nbs/70_runs.ipynb #ff9905c7
+# %% ../nbs/70_runs.ipynb #8a8c1f07
 def canonical(config: dict) -> str:
     "JSON that does not depend on the order of the fields"
     return json.dumps(config, sort_keys=True, separators=(',', ':'))
 
-# %% ../nbs/70_runs.ipynb #2006587d
+# %% ../nbs/70_runs.ipynb #eeafc257
 RUN_KINDS = {'edges': float | dict | str | None, 'recipe': dict | None}
 
 
@@ -159,7 +159,7 @@ def check_given(
         raise ValueError(f"edges must be a number, one by graph, or 'true', got {edges!r}")
     return checked
 
-# %% ../nbs/70_runs.ipynb #d4924128
+# %% ../nbs/70_runs.ipynb #fa52d265
 def complete(
     given: dict,  # some fields of a run
 ) -> dict:
@@ -175,7 +175,7 @@ def complete(
     if one_instance or config['data_seed'] is None: config['data_seed'] = 0 if one_instance else config['seed']
     return config
 
-# %% ../nbs/70_runs.ipynb #bcb30c9f
+# %% ../nbs/70_runs.ipynb #01918991
 def own_config(
     name: str,  # of the data
     data: Trajectories,
@@ -197,7 +197,7 @@ def edge_counts(data: Trajectories) -> dict[str, int]:
     "The number of edges of each graph that is known"
     return {name: int(G.sum()) for name, G in (('Gz', data.Gz), ('Ga', data.Ga)) if G is not None}
 
-# %% ../nbs/70_runs.ipynb #1f1c5662
+# %% ../nbs/70_runs.ipynb #189a7169
 def run_hash(
     config: dict,  # all fields of a run
 ) -> str:
@@ -205,7 +205,7 @@ def run_hash(
     numbers = recipe_fields(recipe_with(config['recipe'] or {})) if 'recipe' in config else None
     return sha256(canonical({**config, 'recipe': numbers}).encode()).hexdigest()[:16]
 
-# %% ../nbs/70_runs.ipynb #537206ac
+# %% ../nbs/70_runs.ipynb #02602710
 def part_for(
     config: dict,  # fields of a run, or anything by name
     function: Callable,
@@ -224,7 +224,7 @@ def ask(
     values = part_for({'a': data.a, 'z': data.z}, function)
     return function(data.x[rows], **{k: None if v is None else v[rows] for k, v in values.items()}, **more)
 
-# %% ../nbs/70_runs.ipynb #d7bc54b1
+# %% ../nbs/70_runs.ipynb #38cced91
 def make_estimator(
     config: dict,  # all fields of a run
     data: Trajectories,  # to train on
@@ -237,7 +237,7 @@ def make_estimator(
     estimator = lookup(ESTIMATORS, config['method'], 'method')
     return estimator(**part_for(config | place, estimator))
 
-# %% ../nbs/70_runs.ipynb #aa24f838
+# %% ../nbs/70_runs.ipynb #140cdbc2
 TOO_FEW = 'n is too small: {} frames to test on cannot tell {} latents apart, which takes more than one a latent'
 
 
@@ -254,7 +254,7 @@ def check_run(
         raise ValueError(TOO_FEW.format(tested * train.x.shape[1], d_z))
     if isinstance(estimator, MechanismSparsityICA): configurations(estimator, train.x, train.a)
 
-# %% ../nbs/70_runs.ipynb #f8e19889
+# %% ../nbs/70_runs.ipynb #fb5a994c
 @cache
 def commit() -> str:
     "The commit of this package, '+' if it has been changed since; empty outside of a checkout"
@@ -266,7 +266,7 @@ def commit() -> str:
         return git('rev-parse', '--short', 'HEAD') + '+' * bool(git('status', '--porcelain', '.'))
     except (OSError, subprocess.CalledProcessError): return ''
 
-# %% ../nbs/70_runs.ipynb #3b327968
+# %% ../nbs/70_runs.ipynb #50ea2470
 def command_of(
     argv: list[str],  # as in `sys.argv`; empty if this is no `msr_nb` command
 ) -> str:
@@ -280,7 +280,7 @@ def command_of(
             kept.append(Path(word).name if outside else word)
     return shlex.join(kept)
 
-# %% ../nbs/70_runs.ipynb #f6d78ef3
+# %% ../nbs/70_runs.ipynb #e311488a
 def peak_megabytes() -> int | None:
     "The most memory this process has held; None where the system does not say"
     try:
@@ -298,7 +298,7 @@ def provenance() -> dict:
             'torch': torch.__version__,
             'versions': {'python': sys.version.split()[0], **{name: version(name) for name in packages}}}
 
-# %% ../nbs/70_runs.ipynb #92fbc3c2
+# %% ../nbs/70_runs.ipynb #fcc0a70d
 def scores_of(
     estimator: BaseEstimator,  # fitted
     data: Splits,
@@ -316,7 +316,7 @@ def scores_of(
     return {**scores, 'edges': count_edges(estimator) if graphs else None, 'graphs': graphs,
             'valid_elbo': ask(estimator.elbo, data.valid) if has_elbo else None}
 
-# %% ../nbs/70_runs.ipynb #6e78e1b7
+# %% ../nbs/70_runs.ipynb #8859d62f
 IDENTITY = ('dataset', 'protocol', 'seed', 'data_seed', 'n', 'latents', 'method', 'settings', 'revision')
 
 
@@ -337,7 +337,7 @@ def by_graph(
     if not isinstance(value, dict): return by_graph(dict.fromkeys(counts, value), counts) if counts else value
     return {name: int(v) if float(v).is_integer() else v for name, v in value.items()}
 
-# %% ../nbs/70_runs.ipynb #361f5eca
+# %% ../nbs/70_runs.ipynb #834a5df6
 def settings_of(
     config: dict,  # all fields of a run
     counts: dict[str, int],  # edges of the true graphs that are known
@@ -357,7 +357,7 @@ def identity(
     found = {name: config.get(name) for name in IDENTITY} | {'settings': settings}
     return found | {'n': sum(len(part.x) for part in data)}
 
-# %% ../nbs/70_runs.ipynb #942e8a17
+# %% ../nbs/70_runs.ipynb #5b36e534
 PROBE = 2_000  # sequences of the validation data that curves and kept latents are of
 
 
@@ -373,7 +373,7 @@ class Run(NamedTuple):
     estimator: BaseEstimator  # fitted
     data: Splits
 
-# %% ../nbs/70_runs.ipynb #0427131f
+# %% ../nbs/70_runs.ipynb #4fddfde3
 def run(
     config: dict,  # all fields, as from `complete`
     data: Splits | None = None,  # of one's own; None: as the configuration says
@@ -394,7 +394,7 @@ def run(
     record['steps'] = int(estimator.history_.step.iloc[-1]) if hasattr(estimator, 'history_') else config['steps']
     return Run(record, estimator, data)
 
-# %% ../nbs/70_runs.ipynb #e4a44df9
+# %% ../nbs/70_runs.ipynb #ee3ec4df
 COLUMNS = '''purpose dataset protocol seed data_seed n latents method settings revision commit device threads command
 seconds total_seconds peak_megabytes steps mcc r r_con shd false_negatives false_positives precision recall f1 edges
 valid_elbo udr graphs torch'''.split()
@@ -411,10 +411,26 @@ def as_row(
     row = {name: cell(record.get(name)) for name in COLUMNS}
     return row | {'purpose': purpose or record.get('purpose'), 'settings': canonical(record['settings'])}
 
-# %% ../nbs/70_runs.ipynb #a5976fc1
+# %% ../nbs/70_runs.ipynb #aac80413
 PATIENCE = 10.  # seconds for another process to end that was killed a moment ago
 
 
+def acquire(
+    file: int,  # descriptor
+    patience: float,  # seconds to wait
+):
+    "Lock a file, or raise a BlockingIOError; nothing where locks are unknown"
+    import fcntl  # which Windows lacks
+
+    deadline = time.monotonic() + patience
+    while True:
+        try: return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline: raise
+            time.sleep(.1)
+        except OSError: return  # a file system without locks
+
+# %% ../nbs/70_runs.ipynb #3f9c3d28
 @contextmanager
 def locked(
     folder: Path,  # made if it does not exist
@@ -422,31 +438,23 @@ def locked(
 ):
     "Keep all other processes that ask for it out of a folder"
     folder.mkdir(parents=True, exist_ok=True)
+    if os.name == 'nt': return (yield)  # folders cannot be opened there
+    file = os.open(folder, os.O_RDONLY)
     try:
-        import fcntl
-    except ImportError: return (yield)  # Windows
-    deadline, file = time.monotonic() + patience, os.open(folder, os.O_RDONLY)
-    try:
-        while True:
-            try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline: raise ValueError(f'{folder} is in use by another process') from None
-                time.sleep(.1)
-                continue
-            except OSError: pass  # a file system without locks
-            break
+        try: acquire(file, patience)
+        except BlockingIOError: raise ValueError(f'{folder} is in use by another process') from None
         yield
     finally: os.close(file)
 
-# %% ../nbs/70_runs.ipynb #99bb6b3d
+# %% ../nbs/70_runs.ipynb #23c20fa4
 def read_lines(path: Path) -> list[list[str]]:
     "Lines of a stored table below its header; none if it does not exist"
     if not path.exists(): return []
-    with open(path, newline='', encoding='utf-8') as file: header, *lines = csv.reader(file)
-    if header != COLUMNS: raise ValueError(f'{path} must be a table of runs with columns {COLUMNS}')
-    return lines
+    with open(path, newline='', encoding='utf-8') as file: lines = list(csv.reader(file))
+    if lines[:1] != [COLUMNS]: raise ValueError(f'{path} must be a table of runs with columns {COLUMNS}')
+    return lines[1:]
 
-
+# %% ../nbs/70_runs.ipynb #2ec89007
 def write_rows(
     path: Path | str,  # a CSV file
     rows: list[dict],  # of `as_row`
@@ -464,7 +472,7 @@ def append_rows(
     "Add rows to a stored table, atomically"
     with locked(Path(path).parent): write_rows(path, rows, read_lines(Path(path)))
 
-# %% ../nbs/70_runs.ipynb #2529828c
+# %% ../nbs/70_runs.ipynb #26415585
 RESULT, SETTINGS = 'result.json', 'run.json'
 
 
@@ -482,7 +490,7 @@ def signature_in(folder: Path) -> dict:
     try: return json.loads((folder / SETTINGS).read_text(encoding='utf-8'))
     except (OSError, ValueError): return {}
 
-# %% ../nbs/70_runs.ipynb #e8a6caca
+# %% ../nbs/70_runs.ipynb #f96f9db4
 def why_not(
     folder: Path,
     settings: dict,  # of the run that wants it
@@ -495,7 +503,7 @@ def why_not(
     key = next(k for k in settings | there if settings.get(k) != there.get(k))
     return f'holds another run, with {key} {there.get(key)!r} and not {settings.get(key)!r}'
 
-# %% ../nbs/70_runs.ipynb #f1404f83
+# %% ../nbs/70_runs.ipynb #09613ec8
 def find_folder(
     out: str | None,  # --out, or None
     name: str,  # of the run
@@ -509,12 +517,12 @@ def find_folder(
     numbered = (Path('runs') / (name if i == 1 else f'{name}-{i}') for i in range(1, 10_000))
     return next(f for f in numbered if why_not(f, settings) is None and not (f / RESULT).exists())
 
-# %% ../nbs/70_runs.ipynb #c6bd5144
+# %% ../nbs/70_runs.ipynb #e6a5cd68
 def remove_own(path: Path):
     "Remove what was being written when the process of that number was killed; other files stay"
     if re.fullmatch(r'.+\.\d+\.tmp', path.name): path.unlink(missing_ok=True)
 
-
+# %% ../nbs/70_runs.ipynb #1246773a
 @contextmanager
 def claimed(
     folder: Path,
@@ -532,7 +540,7 @@ def claimed(
         if new and not any(folder.iterdir()): folder.rmdir()
         raise
 
-# %% ../nbs/70_runs.ipynb #0cd96eeb
+# %% ../nbs/70_runs.ipynb #eb0adc23
 def draw_graphs(folder: Path, estimator: MechanismSparsityICA, data: Trajectories, order: np.ndarray):
     "Draw learned graphs beside the true ones, and how their edges went, with latents in that order"
     steps = estimator.history_['step']
@@ -553,7 +561,7 @@ def draw(folder: Path, estimator: MechanismSparsityICA, data: Trajectories):
     save_figure(plot_latents(data.z, z_hat, matched.assignment), folder / 'latents.png')
     draw_graphs(folder, estimator, data, matched.assignment)
 
-# %% ../nbs/70_runs.ipynb #f06429fd
+# %% ../nbs/70_runs.ipynb #6a31be3f
 def run_into(
     folder: Path,  # claimed
     config: dict,  # all fields of a run

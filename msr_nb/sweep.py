@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['PLURALS', 'TABLE', 'ROWS', 'ATTEMPTS', 'LATENTS', 'variants', 'expand', 'ending', 'work', 'open_table', 'keep',
            'kept_runs', 'table_row', 'read_table', 'die_with_parent', 'call', 'result_from', 'processes', 'start',
-           'run_here', 'open_client', 'run_there', 'runner', 'latents_file', 'runs_left', 'keep_all', 'sweep',
-           'with_udr', 'by_setting', 'read_spec', 'sweep_command', 'report_sweep']
+           'result_of', 'run_here', 'open_client', 'run_there', 'runner', 'latents_file', 'runs_left', 'keep_all',
+           'run_left', 'sweep', 'with_udr', 'by_setting', 'read_spec', 'sweep_command', 'report_sweep']
 
-# %% ../nbs/72_sweep.ipynb #93676718
+# %% ../nbs/72_sweep.ipynb #6c786318
 import json
 import multiprocessing
 import os
@@ -51,7 +51,7 @@ from msr_nb.runs import (
     run_hash,
 )
 
-# %% ../nbs/72_sweep.ipynb #34b44a49
+# %% ../nbs/72_sweep.ipynb #14f26df8
 PLURALS = {'datasets': 'dataset', 'seeds': 'seed'}
 
 
@@ -64,7 +64,7 @@ def variants(
     if empty: raise ValueError(f'{empty[0]} must not be an empty list')
     for values in product(*options.values()): yield complete(dict(zip(options, values, strict=True)))
 
-# %% ../nbs/72_sweep.ipynb #233b7778
+# %% ../nbs/72_sweep.ipynb #22d18bc0
 def expand(
     spec: dict,  # what the TOML file holds
 ) -> list[dict]:
@@ -79,7 +79,7 @@ def expand(
             raise ValueError(f"{config['dataset']} by {config['method']}: {error}") from None
     return sorted(configs.values(), key=lambda config: canonical(part_for(config, load_data)))
 
-# %% ../nbs/72_sweep.ipynb #aebeda80
+# %% ../nbs/72_sweep.ipynb #ed122fee
 def ending(error: BaseException | None = None) -> dict:
     "How and when a run ended"
     return {'status': 'failed' if error else 'done', 'error': f'{type(error).__name__}: {error}' if error else None,
@@ -96,7 +96,7 @@ def work(
     z_hat = ask(estimator.transform, data.valid, slice(PROBE))
     return record | ending(), z_hat
 
-# %% ../nbs/72_sweep.ipynb #e7bb7294
+# %% ../nbs/72_sweep.ipynb #81aca88b
 TABLE = 'runs.sqlite'
 ROWS = 'runs (hash TEXT PRIMARY KEY, config TEXT NOT NULL, result TEXT NOT NULL)'
 
@@ -115,7 +115,7 @@ def open_table(
             yield connection
     except sqlite3.Error as error: raise ValueError(f'{path} must be a table of runs: {error}') from None
 
-# %% ../nbs/72_sweep.ipynb #a38b949e
+# %% ../nbs/72_sweep.ipynb #0b1c696a
 def keep(
     connection: sqlite3.Connection,
     config: dict,  # of the run
@@ -132,7 +132,7 @@ def kept_runs(folder: Path | str) -> list[tuple[str, dict, dict]]:
     with open_table(folder) as table: rows = table.execute('SELECT * FROM runs ORDER BY rowid').fetchall()
     return [(h, json.loads(config), json.loads(result)) for h, config, result in rows]
 
-# %% ../nbs/72_sweep.ipynb #15bce38c
+# %% ../nbs/72_sweep.ipynb #a8cebcac
 def table_row(h: str, config: dict, result: dict) -> dict:
     "One run as a row: a failed one has no more than its fields"
     asked = {k: config.get(k) for k in IDENTITY} | {'latents': config.get('d_z'), 'settings': {}}
@@ -149,7 +149,7 @@ def read_table(
     columns = ['hash', 'setting', 'status', 'error', 'finished', *COLUMNS]
     return pd.DataFrame([table_row(*row) for row in kept_runs(folder)], columns=columns)
 
-# %% ../nbs/72_sweep.ipynb #edbdaff3
+# %% ../nbs/72_sweep.ipynb #c1e30459
 def die_with_parent():
     "End this process as soon as the one that started it has ended"
     def watch():
@@ -158,7 +158,7 @@ def die_with_parent():
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process too
     threading.Thread(target=watch, daemon=True).start()
 
-
+# %% ../nbs/72_sweep.ipynb #98cbe310
 def call(function: Callable, args: tuple, pipe):
     "What a process of its own does: its result goes into the pipe, or its error"
     die_with_parent()
@@ -173,7 +173,7 @@ def result_from(pipe):
     if error is not None: raise error
     return result
 
-# %% ../nbs/72_sweep.ipynb #3ebe011d
+# %% ../nbs/72_sweep.ipynb #799a4b29
 def processes():
     "How to start processes: where the system can, forked from one that has imported this module, to save seconds"
     if 'forkserver' not in multiprocessing.get_all_start_methods(): return multiprocessing.get_context('spawn')
@@ -191,10 +191,19 @@ def start(function: Callable, *args):
     sender.close()  # so that the pipe ends when the process does
     return process, receiver
 
-# %% ../nbs/72_sweep.ipynb #3cb2d7c0
+# %% ../nbs/72_sweep.ipynb #7167364f
 ATTEMPTS = 3  # of a run whose process was killed
 
 
+def result_of(pipe, config: dict, killed: Counter) -> tuple[dict, np.ndarray | None] | None:
+    "Result and latents of a run; None if its process was killed and another should try"
+    try: return result_from(pipe)
+    except EOFError:
+        killed[run_hash(config)] += 1
+        if killed[run_hash(config)] < ATTEMPTS: return None
+        return ending(ChildProcessError(f'its process was killed {ATTEMPTS} times')), None
+
+# %% ../nbs/72_sweep.ipynb #32a46d18
 def run_here(
     configs: list[dict],  # of the runs
     workers: int,  # processes at a time
@@ -208,16 +217,13 @@ def run_here(
                 running[receiver] = process, config
             for receiver in wait(list(running)):
                 process, config = running.pop(receiver)
-                try: yield config, *result_from(receiver)
-                except EOFError:
-                    killed[h := run_hash(config)] += 1
-                    if killed[h] < ATTEMPTS: left.append(config)
-                    else: yield config, ending(ChildProcessError(f'its process was killed {ATTEMPTS} times')), None
+                if ended := result_of(receiver, config, killed): yield config, *ended
+                else: left.append(config)
                 process.join()
     finally:
         for process, _ in running.values(): process.terminate()
 
-# %% ../nbs/72_sweep.ipynb #1c562eef
+# %% ../nbs/72_sweep.ipynb #02bc88ef
 @contextmanager
 def open_client(
     scheduler: str,  # address such as 'tcp://host:8786'
@@ -248,7 +254,7 @@ def run_there(
         elif future.status == 'error': raise ValueError(f'the workers cannot run msr_nb: {error}')
         else: raise ConnectionError('lost the scheduler; the same sweep goes on from the runs that are finished')
 
-# %% ../nbs/72_sweep.ipynb #ba3722a7
+# %% ../nbs/72_sweep.ipynb #d082f028
 @contextmanager
 def runner(scheduler: str | None, workers: int) -> Iterator[Callable]:
     "What runs configurations: processes of this machine, or the cluster of a scheduler"
@@ -256,7 +262,7 @@ def runner(scheduler: str | None, workers: int) -> Iterator[Callable]:
     else:
         with open_client(scheduler) as client: yield lambda configs: run_there(configs, client)
 
-# %% ../nbs/72_sweep.ipynb #70eed43a
+# %% ../nbs/72_sweep.ipynb #b64822c6
 LATENTS = 'latents'  # folder of the kept latents, HASH.npy
 
 
@@ -270,7 +276,7 @@ def runs_left(configs: dict[str, dict], folder: Path, retry: bool) -> list[dict]
             (s == 'failed' and not retry)}
     return [config for h, config in configs.items() if h not in over]
 
-# %% ../nbs/72_sweep.ipynb #6c92789a
+# %% ../nbs/72_sweep.ipynb #1f246bc1
 def keep_all(
     ended: Iterator[tuple[dict, dict, np.ndarray | None]],  # configuration, result, latents
     folder: Path,
@@ -288,7 +294,16 @@ def keep_all(
             bar.set_postfix(failed=failed, left=bar.total - bar.n - 1, refresh=False)
             bar.update()
 
-# %% ../nbs/72_sweep.ipynb #49a4c703
+# %% ../nbs/72_sweep.ipynb #5446a5ac
+def run_left(runs: Callable, configs: dict[str, dict], folder: Path, retry: bool, progress: bool):
+    "Run what is not finished; the folder is ours alone"
+    left = runs_left(configs, folder, retry)
+    for path in folder.glob(f'{LATENTS}/*.tmp'): remove_own(path)
+    options = {'total': len(configs), 'initial': len(configs) - len(left), 'disable': not progress}
+    with tqdm(desc='runs', unit='run', dynamic_ncols=True, smoothing=0, **options) as bar:
+        keep_all(runs(left), folder, bar)
+
+# %% ../nbs/72_sweep.ipynb #2178299b
 def sweep(
     spec: dict,  # what the TOML file holds
     folder: str | Path,  # of the table; a sweep that is there is continued or extended
@@ -301,16 +316,11 @@ def sweep(
     configs, folder = {run_hash(config): config for config in expand(spec)}, Path(folder)
     if (folder / SETTINGS).exists(): raise ValueError(f'{folder} holds a run; choose another folder for a sweep')
     if runs_left(configs, folder, retry):
-        with runner(scheduler, workers) as runs, locked(folder):
-            left = runs_left(configs, folder, retry)  # again: another process may have been at it
-            for path in folder.glob(f'{LATENTS}/*.tmp'): remove_own(path)
-            options = {'total': len(configs), 'initial': len(configs) - len(left), 'disable': not progress}
-            with tqdm(desc='runs', unit='run', dynamic_ncols=True, smoothing=0, **options) as bar:
-                keep_all(runs(left), folder, bar)
+        with runner(scheduler, workers) as runs, locked(folder): run_left(runs, configs, folder, retry, progress)
     table = read_table(folder)
     return table[table.hash.isin(configs)].reset_index(drop=True)
 
-# %% ../nbs/72_sweep.ipynb #82c1f603
+# %% ../nbs/72_sweep.ipynb #851ae545
 def with_udr(
     table: pd.DataFrame,  # of `read_table`
     folder: str | Path,  # of the sweep
@@ -321,7 +331,7 @@ def with_udr(
         if len(runs) > 1: scores |= dict.fromkeys(runs.hash, udr([np.load(latents_file(folder, h)) for h in runs.hash]))
     return table.assign(udr=table.hash.map(scores).astype(float))
 
-# %% ../nbs/72_sweep.ipynb #fdd0e60f
+# %% ../nbs/72_sweep.ipynb #083383a5
 def by_setting(
     table: pd.DataFrame,  # of `read_table`
 ) -> pd.DataFrame:  # one row a setting
@@ -332,7 +342,7 @@ def by_setting(
     scores = table[['mcc', 'r', 'r_con', 'shd', 'edges', 'udr', 'seconds']].astype(float)
     return counts.join(groups[[*scores]].mean(numeric_only=True)).reset_index().drop(columns='setting')
 
-# %% ../nbs/72_sweep.ipynb #ebc39682
+# %% ../nbs/72_sweep.ipynb #186862a0
 def read_spec(
     path: str | Path,  # a TOML file
 ) -> dict:
@@ -351,7 +361,7 @@ def sweep_command(
     folder = Path(out or Path('runs') / Path(spec).stem)
     return folder, with_udr(sweep(read_spec(spec), folder, **options), folder)
 
-# %% ../nbs/72_sweep.ipynb #fea47238
+# %% ../nbs/72_sweep.ipynb #d62f42dc
 def report_sweep(
     folder: Path,
     table: pd.DataFrame,  # of `sweep_command`
