@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ROUNDING', 'METHODS', 'ALIGNED_AXES', 'paired_frames', 'standardise', 'correlations', 'match', 'take_matched', 'MCC',
-           'mcc', 'explained', 'r_squared', 'r_score', 'allowed_regressors', 'r_con', 'check_assignment', 'align_graph',
-           'EdgeCounts', 'count_edges', 'shd', 'ratio', 'graph_scores', 'Evaluation', 'evaluate', 'udr']
+           'mcc', 'explained', 'r_squared', 'r_score', 'allowed_regressors', 'r_con', 'purity', 'check_assignment',
+           'align_graph', 'EdgeCounts', 'count_edges', 'shd', 'ratio', 'graph_scores', 'Evaluation', 'evaluate', 'udr']
 
 # %% ../nbs/06_metrics.ipynb #aff4dc99
 from dataclasses import asdict, dataclass
@@ -157,6 +157,14 @@ def r_con(
     assignment = mcc(z, z_hat).assignment
     allowed = allowed_regressors(pattern, assignment, np.shape(z_hat)[-1])
     return float(np.sqrt(r_squared(z, z_hat, allowed)).mean())
+
+# %% ../nbs/06_metrics.ipynb #d7b7347a
+def purity(
+    P,  # (d, d), learned latents in terms of the true ones
+) -> float:  # in [0, 1]; 1 for a permutation, whatever its signs and scales
+    "How much of the most mixed learned latent is a single true one: its cosine with the nearest axis"
+    P = as_array(P)
+    return float((np.abs(P).max(-1) / np.linalg.norm(P, axis=-1)).min())
 
 # %% ../nbs/06_metrics.ipynb #9a83b977
 ALIGNED_AXES = {'Gz': (0, 1), 'Ga': (0,)}  # the axes that run over latents
