@@ -135,7 +135,7 @@ def best_map(
             found.append((torch.nn.functional.normalize(W @ whiten, dim=-1), objectives))
         sparser = found[-1][1].min() < (1 - CLEARLY) * found[0][1].min()  # with innovations
         W, objectives = found[-1 if sparser else 0]
-    else: W, objectives = map_of_actions(Ja, config.seed)
+    else: W, objectives = map_of_actions(Ja, seed=config.seed)
     J = {'Gz': None if Jz is None else W @ Jz @ torch.linalg.inv(W), 'Ga': None if Ja is None else W @ Ja}
     return W, objectives, J
 
