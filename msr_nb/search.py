@@ -6,7 +6,7 @@
 __all__ = ['Moments', 'moments', 'shares', 'spread', 'whitening', 'any_matrix', 'rotation', 'Search', 'descend', 'minima',
            'distinct', 'counted', 'break_tie', 'sparsest_map', 'moved', 'emptied', 'map_of_actions']
 
-# %% ../nbs/26_search.ipynb #39b3ec8d
+# %% ../nbs/26_search.ipynb #95ae3a29
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 
 from .checks import check_kind
 
-# %% ../nbs/26_search.ipynb #77062513
+# %% ../nbs/26_search.ipynb #ff69543d
 class Moments(NamedTuple):
     "Second moments of the effects; those of several problems may be stacked on axes in front"
     z: torch.Tensor | None  # (d_z², d_z²), of the past; None where there is none
@@ -34,7 +34,7 @@ def moments(
     return Moments(None if Jz is None else torch.einsum('kab,kcd->acbd', Jz, Jz).flatten(2).flatten(0, 1) / len(Jz),
                    None if Ja is None else torch.einsum('kaj,kcj->acj', Ja, Ja).flatten(0, 1) / len(Ja))
 
-# %% ../nbs/26_search.ipynb #c04334a6
+# %% ../nbs/26_search.ipynb #80c70972
 def shares(
     W: torch.Tensor,  # (..., d_z, d_z), rows of unit length
     M: Moments,
@@ -45,7 +45,7 @@ def shares(
     if M.z is not None: energies.append(P @ M.z @ P.mT)
     return [g / g.sum(-1, keepdim=True) for g in energies]
 
-# %% ../nbs/26_search.ipynb #02ede086
+# %% ../nbs/26_search.ipynb #27d05633
 def spread(
     W: torch.Tensor,  # (..., d_z, d_z), rows of unit length
     M: Moments,
@@ -56,7 +56,7 @@ def spread(
     cells = sum(cost(g / epsilon).sum((-2, -1)) for g in shares(W, M))
     return cells - 2 * torch.linalg.slogdet(W).logabsdet
 
-# %% ../nbs/26_search.ipynb #e2e82d41
+# %% ../nbs/26_search.ipynb #b8730e34
 def whitening(
     second: torch.Tensor,  # (d_z, d_z), symmetric
     floor: float = 1e-6,  # of the variances, in units of the largest: rounding may make the smallest zero or negative
@@ -65,7 +65,7 @@ def whitening(
     values, vectors = torch.linalg.eigh(second)
     return vectors / values.clamp(min=floor * values[-1]).sqrt() @ vectors.T
 
-# %% ../nbs/26_search.ipynb #50ebc6e7
+# %% ../nbs/26_search.ipynb #e49588f6
 def any_matrix(V: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
     "Any W with rows of unit length"
     return normalize(start + V, dim=-1)
@@ -75,7 +75,7 @@ def rotation(V: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
     "Any rotation of an orthogonal start"
     return torch.matrix_exp(V - V.mT) @ start
 
-# %% ../nbs/26_search.ipynb #68119aa3
+# %% ../nbs/26_search.ipynb #85cb2b41
 def check_search(search):
     "Refuse numbers with which there is no search, or one from fine to coarse"
     for field in fields(search): check_kind(getattr(search, field.name), field.name, field.type)
@@ -89,7 +89,7 @@ def check_search(search):
         if len(epsilon) != 2 or not epsilon[0] >= epsilon[1] > 0:
             raise ValueError(f'{name} must be two positive numbers that do not rise, got {epsilon}')
 
-# %% ../nbs/26_search.ipynb #302cda97
+# %% ../nbs/26_search.ipynb #13688b9c
 @dataclass(frozen=True)
 class Search:
     "Every number of the search for the sparsest map"
@@ -107,7 +107,7 @@ class Search:
 
     def __post_init__(self): check_search(self)
 
-# %% ../nbs/26_search.ipynb #22896e55
+# %% ../nbs/26_search.ipynb #ca5260e5
 def descend(
     objective: Callable,  # W, share of the steps that is done -> its value, or those of several W
     family: Callable,  # the matrices to choose from
@@ -127,7 +127,7 @@ def descend(
             adam.step()
     return family(V, start).detach(), values.detach()
 
-# %% ../nbs/26_search.ipynb #40fe17f5
+# %% ../nbs/26_search.ipynb #8a714e26
 def minima(
     M: Moments,
     family: Callable = any_matrix,  # or `rotation`: the matrices to choose from
@@ -142,7 +142,7 @@ def minima(
     def objective(W, done): return spread(W, M, first * (last / first) ** done)
     return descend(objective, family, start, search.steps, search.lr)
 
-# %% ../nbs/26_search.ipynb #c53bd91a
+# %% ../nbs/26_search.ipynb #9210f6b9
 def distinct(
     W: torch.Tensor,  # (starts, d_z, d_z), rows of unit length
     objectives: torch.Tensor,  # (starts,)
@@ -155,14 +155,14 @@ def distinct(
         if not (same.any(1) & same.any(2)).all(1).any(): kept.append(i)
     return kept
 
-# %% ../nbs/26_search.ipynb #ee43a501
+# %% ../nbs/26_search.ipynb #53c506cd
 def counted(
     r: torch.Tensor,  # shares in units of epsilon
 ) -> torch.Tensor:
     "0 for an empty cell, nearly 1 for one in use"
     return r / (1 + r)
 
-# %% ../nbs/26_search.ipynb #39dc35e7
+# %% ../nbs/26_search.ipynb #4ec1c12e
 def break_tie(
     W: torch.Tensor,  # (starts, d_z, d_z), rows of unit length
     M: Moments,
@@ -175,7 +175,7 @@ def break_tie(
     tied = [i for i in maps if objectives[i] <= (1 + search.tied) * objectives[maps[0]]]
     return min(tied, key=spread(W, M, epsilon, counted).tolist().__getitem__)
 
-# %% ../nbs/26_search.ipynb #4b63e6e4
+# %% ../nbs/26_search.ipynb #436ec6bf
 def sparsest_map(
     M: Moments,
     family: Callable = any_matrix,  # or `rotation`: the matrices to choose from
@@ -187,7 +187,7 @@ def sparsest_map(
     W, objectives = minima(M, family, epsilon, search, seed)
     return W[break_tie(W, M, objectives, (epsilon or search.fine)[1], search)], objectives
 
-# %% ../nbs/26_search.ipynb #577dfbb6
+# %% ../nbs/26_search.ipynb #00e20cb4
 def moved(
     second: torch.Tensor,  # (d_z, d_z), second moment of the effects on latents of unit variance
     least: float,  # energy of all actions together from which on they move a direction
@@ -197,7 +197,7 @@ def moved(
     some = values > least
     return (vectors[:, some] / values[some].sqrt()).T, vectors[:, ~some].T
 
-# %% ../nbs/26_search.ipynb #d9d2529b
+# %% ../nbs/26_search.ipynb #9de39983
 def emptied(
     W: torch.Tensor,  # (..., r, r), rows of unit length
     M: Moments,  # of actions
@@ -208,7 +208,7 @@ def emptied(
     def objective(W, done): return spread(W, M, search.fine[1], lambda r: r * unused)
     return descend(objective, any_matrix, W, search.emptying_steps, search.emptying_lr)[0]
 
-# %% ../nbs/26_search.ipynb #6465ff21
+# %% ../nbs/26_search.ipynb #05fe4589
 def map_of_actions(
     J: torch.Tensor,  # (n, d_z, d_a) float64, effects on latents of unit variance
     search: Search = Search(),
