@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ROUNDING', 'CORRELATIONS', 'ALIGNED_AXES', 'paired_frames', 'unit_columns', 'correlations', 'match', 'take_matched',
-           'MCC', 'mcc', 'explained', 'r_squared', 'r_score', 'allowed_regressors', 'r_con', 'check_assignment',
-           'align_graph', 'EdgeCounts', 'compare_graphs', 'shd', 'ratio', 'graph_scores', 'Evaluation', 'evaluate',
-           'udr']
+           'MCC', 'mcc', 'explained', 'r_squared', 'r_score', 'allowed_regressors', 'r_con', 'purity',
+           'check_assignment', 'align_graph', 'EdgeCounts', 'compare_graphs', 'shd', 'ratio', 'graph_scores',
+           'Evaluation', 'evaluate', 'udr']
 
 # %% ../nbs/06_metrics.ipynb #aff4dc99
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 
-from .checks import as_sequences, check_numbers, check_shape, lookup
+from .checks import as_array, as_sequences, check_numbers, check_shape, lookup
 from .graphs import check_graph, consistency_pattern
 
 # %% ../nbs/06_metrics.ipynb #b1d46c4b
@@ -155,6 +155,14 @@ def r_con(
     assignment = mcc(z, z_hat).assignment
     allowed = allowed_regressors(pattern, assignment, np.shape(z_hat)[-1])
     return float(np.sqrt(r_squared(z, z_hat, allowed)).mean())
+
+# %% ../nbs/06_metrics.ipynb #d7b7347a
+def purity(
+    P,  # (d, d), learned latents in terms of the true ones
+) -> float:  # in [0, 1]; 1 for a permutation, whatever its signs and scales
+    "How much of the most mixed learned latent is a single true one: its cosine with the nearest axis"
+    P = as_array(P)
+    return float((np.abs(P).max(-1) / np.linalg.norm(P, axis=-1)).min())
 
 # %% ../nbs/06_metrics.ipynb #9a83b977
 def check_assignment(
