@@ -64,8 +64,9 @@ def fit_candidates(
     if chosen: raise ValueError(f'{chosen} cannot be given here: see `shares`, `seeds` and `show`')
     found = []
     for seed, share in tqdm(list(product(seeds, shares)), disable=not show, desc='fits', dynamic_ncols=True):
-        own, edges = folder and Path(folder) / f'{seed}-{share}', budgets_at(share, n_latents, train, params.get('lags'))
-        estimator = MechanismSparsityICA(n_latents, edges=edges, seed=seed, folder=own, progress=False, **params)
+        edges = budgets_at(share, n_latents, train, params.get('lags'))
+        own = {'edges': edges, 'seed': seed, 'folder': folder and Path(folder) / f'{seed}-{share}'}
+        estimator = MechanismSparsityICA(n_latents, progress=False, **own, **params)
         estimator.fit(train.x, train.a)
         found.append(Candidate(share, seed, count_edges(estimator), estimator.elbo(valid.x, valid.a),
                                estimator.transform(valid.x)))

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import safetensors.torch
 import torch
 from safetensors import safe_open
 
-from msr_nb import cli, estimator
+from msr_nb import cli, estimator, runs
 from msr_nb.datasets import generate
 from msr_nb.estimator import MechanismSparsityICA
 from msr_nb.files import load_tensors
@@ -254,19 +255,64 @@ def command(out):
     return cli.main([*COMMAND, str(out)])
 
 
+SCRIPT = 'import sys, torch; from msr_nb.cli import main; torch.set_num_threads(1); sys.exit(main())'
+
+
+def python(*args):
+    "A command in a Python of its own"
+    return subprocess.Popen([sys.executable, '-c', SCRIPT, *map(str, args)])
+
+
 def test_the_same_command_again_after_a_kill(start, tmp_path):
     whole, out = tmp_path / 'whole', tmp_path / 'out'
     result = out / 'result.json'
     def reaches(stage, steps): return lambda: steps_done(out / stage) >= steps
-    moments = [(out / 'run.json').exists, reaches('open', 10), reaches('open', 40), reaches('', 3)]
-    script = 'import sys, torch; from msr_nb.cli import main; torch.set_num_threads(1); sys.exit(main())'
-    with subprocess.Popen([sys.executable, '-c', script, *COMMAND, whole]) as uninterrupted:  # a Python of its own
-        for moment in moments:  # before the first checkpoint, in and after the first stage, and while it evaluates
+    moments = [(out / 'run.json').exists, reaches('0-open', 10), reaches('0-open', 30), reaches('3-straighten', 10)]
+    with python(*COMMAND, whole) as uninterrupted:
+        for moment in moments:  # before the first checkpoint, in the first stage, and in a later one
             assert killed_when(start(command, out), moment) and not result.exists()
         assert finish(start(command, out)) == 0 == uninterrupted.wait(PATIENCE)
-    same = ('dataset', 'seed', 'n', 'beta_z', 'mcc', 'r', 'r_con', 'shd', 'edges', 'steps', 'valid_elbo', 'published')
+    same = ('dataset', 'seed', 'n', 'settings', 'revision', 'mcc', 'r', 'r_con', 'shd', 'edges', 'steps', 'graphs')
     mine, theirs = (json.loads((f / 'result.json').read_text(encoding='utf-8')) for f in (out, whole))
-    assert {k: mine[k] for k in same} == {k: theirs[k] for k in same} and mine['steps'] == 45  # of 100
+    assert {k: mine[k] for k in same} == {k: theirs[k] for k in same}
     histories = [pd.read_csv(f / 'history.csv').drop(columns='seconds') for f in (out, whole)]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
-    assert_same_end(out, whole)
+    models = [load_tensors(f / 'model' / 'estimator.safetensors')[0] for f in (out, whole)]
+    for k, v in models[0].items(): assert torch.equal(v, models[1][k]), k
+    written = result.stat().st_mtime_ns
+    assert finish(start(command, out)) == 0 and result.stat().st_mtime_ns == written  # done is done
+
+
+@pytest.mark.parametrize('how', ['SIGTERM', 'SIGKILL'])
+def test_no_process_is_left_behind(tmp_path, how):
+    "The fit without sparsity ends with the command, and the same command at once goes on"
+    both = [word for word in COMMAND if word != '--no-baseline']
+    with python(*both, tmp_path / 'out') as first:
+        deadline = time.monotonic() + PATIENCE
+        while not (tmp_path / 'out' / 'no_sparsity' / 'run.json').exists():
+            assert first.poll() is None and time.monotonic() < deadline
+            time.sleep(.005)
+        helpers = psutil.Process(first.pid).children(recursive=True)
+        first.send_signal(getattr(signal, how))
+        first.wait(PATIENCE)
+    assert helpers and not (tmp_path / 'out' / 'no_sparsity' / 'result.json').exists()
+    with python(*both, tmp_path / 'out') as second: assert second.wait(PATIENCE) == 0
+    assert not psutil.wait_procs(helpers, timeout=PATIENCE)[1]
+    result = json.loads((tmp_path / 'out' / 'result.json').read_text(encoding='utf-8'))
+    assert result['no_sparsity']['edges'] == 16 > result['edges']
+
+
+def test_a_folder_that_was_being_signed_is_free(tmp_path):
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'run.json.1.tmp').write_text('{"revi')
+    assert cli.main([*COMMAND, str(tmp_path / 'out')]) == 0
+    assert not list((tmp_path / 'out').rglob('*.tmp'))
+
+
+def test_a_run_of_another_revision_is_refused(tmp_path, monkeypatch, capsys):
+    assert cli.main([*COMMAND, str(tmp_path / 'out')]) == 0
+    monkeypatch.setattr(runs, 'REVISION', runs.REVISION + 1)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob('*')}
+    assert cli.main([*COMMAND, str(tmp_path / 'out')]) == 2
+    assert f'with revision {runs.REVISION - 1} and not {runs.REVISION}' in capsys.readouterr().err
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob('*')} == before

@@ -5,13 +5,15 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from multiprocessing import forkserver
 
 import pytest
 
-from msr_nb.runs import TABLE, expand, read_table, run_hash, sweep
+from msr_nb import runs
+from msr_nb.runs import run_hash
+from msr_nb.sweep import TABLE, expand, read_table, sweep
 
 dask = pytest.importorskip('dask', reason="needs Dask: pip install 'msr_nb[sweep]'")
 distributed = pytest.importorskip('dask.distributed', reason="needs Dask: pip install 'msr_nb[sweep]'")
@@ -30,7 +32,7 @@ HASHES = sorted(map(run_hash, expand(SPEC)))
 def context():
     "Processes are forked from one that has imported torch, to save seconds"
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['msr_nb.cli', 'msr_nb.runs', 'pytest', 'torch._dynamo', 'dask.distributed',
+    context.set_forkserver_preload(['msr_nb.cli', 'msr_nb.sweep', 'pytest', 'torch._dynamo', 'dask.distributed',
                                     'distributed.cli.dask_scheduler', 'distributed.cli.dask_worker'])
     forkserver.ensure_running()  # before Dask sets a preload of its own
     with dask.config.set({'distributed.worker.multiprocessing-method': 'forkserver'}): yield context
@@ -78,19 +80,65 @@ def test_a_killed_worker_loses_no_run(tmp_path):
     check_complete(tmp_path, before)
 
 
-def test_a_killed_sweep_goes_on(tmp_path, context):
-    process = context.Process(target=sweep, args=(SPEC, tmp_path), kwargs={'workers': 1, 'progress': False})
+@pytest.fixture
+def sweeping(tmp_path, context):
+    "A sweep in a process of its own, when its first run is kept; and the processes that it started"
+    process = context.Process(target=sweep, args=(SPEC, tmp_path), kwargs={'workers': 2, 'progress': False})
     process.start()
     try:
         wait_for(lambda: rows(tmp_path))
-        workers = psutil.Process(process.pid).children(recursive=True)
+        yield process, psutil.Process(process.pid).children(recursive=True)
     finally: process.kill()
+    process.join()
+
+
+def test_a_killed_sweep_goes_on(tmp_path, sweeping):
+    process, workers = sweeping
+    process.kill()
     process.join()
     before = rows(tmp_path)
     assert 0 < len(before) < len(HASHES)
-    assert not psutil.wait_procs(workers, timeout=PATIENCE)[1]  # they do not outlive it
+    assert workers and not psutil.wait_procs(workers, timeout=PATIENCE)[1]  # they do not outlive it
     sweep(SPEC, tmp_path, workers=1, progress=False)
     check_complete(tmp_path, before)
+
+
+def test_a_killed_process_loses_no_run(tmp_path, sweeping):
+    process, workers = sweeping
+    leaves = [p for p in workers if not p.children() and p.is_running()]
+    newest = max(leaves, key=lambda p: p.create_time())  # a run that is under way
+    with suppress(psutil.NoSuchProcess): newest.kill()
+    before = rows(tmp_path)
+    process.join(PATIENCE)
+    assert process.exitcode == 0
+    check_complete(tmp_path, before)
+
+
+def test_no_port_is_opened(sweeping):
+    "Where anybody could listen in, or have code run"
+    process, workers = sweeping
+    open_ports = []
+    for p in (psutil.Process(process.pid), *workers):
+        with suppress(psutil.NoSuchProcess): open_ports += p.net_connections('inet')
+    assert not open_ports
+
+
+def test_two_sweeps_at_once_run_nothing_twice(tmp_path, sweeping):
+    process, _ = sweeping
+    before = rows(tmp_path)
+    try: sweep(SPEC, tmp_path, workers=1, progress=False)  # waits for a while, then does what is left: nothing
+    except ValueError as error: assert 'in use by another process' in str(error)
+    process.join(PATIENCE)
+    check_complete(tmp_path, before)
+
+
+def test_another_revision_is_not_reused(tmp_path, monkeypatch):
+    spec = SPEC | {'seeds': [0], 'runs': [{'datasets': 'ActionDiag'}]}
+    old = sweep(spec, tmp_path, workers=1, progress=False)
+    monkeypatch.setattr(runs, 'REVISION', runs.REVISION + 1)
+    new = sweep(spec, tmp_path, workers=1, progress=False)
+    assert (new.revision - old.revision).tolist() == [1] and set(old.hash).isdisjoint(new.hash)
+    assert len(read_table(tmp_path)) == 2
 
 
 def dask_command(log, name, *args):
