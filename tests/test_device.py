@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.distributed.tensor  # or it is imported while a test has replaced torch.Generator
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -18,7 +19,7 @@ from msr_nb.estimator import MechanismSparsityICA
 from msr_nb.files import load_tensors, save_tensors
 from msr_nb.masks import GumbelMask, binary_concrete, hard_concrete, straight_through
 from msr_nb.sparsity import EdgeMultiplier, Sparsity
-from msr_nb.straightening import LatentFlow
+from msr_nb.straightening import LatentFlow, SmoothMap
 from msr_nb.training import ORDINARY, TrainConfig, Trainer, captured
 from msr_nb.vae import MechanismVAE, ModelConfig
 
@@ -65,7 +66,7 @@ def make_data(data, n=20):
 def make_trainer(device, data, sparsity, options='plain', per_example=False, flow=False, **config):
     graphs = [g for g, size in zip(('Gz', 'Ga'), DATA[data], strict=True) if size]
     model, (x, a) = make_model(data, options, per_example).to(device), make_data(data)
-    if flow: model, x = LatentFlow(model).to(device), x[..., :3]
+    if flow: model, x = LatentFlow(model.prior, SmoothMap(3), model.config).to(device), x[..., :3]
     return Trainer(model, x, a, SPARSITY[sparsity](graphs), TrainConfig(batch_size=6, **config))
 
 
