@@ -11,7 +11,7 @@ __all__ = ['ARRAYS', 'UNREADABLE', 'ESTIMATORS', 'NOT_FIELDS', 'RUN_KINDS', 'COP
            'acquire', 'locked', 'read_lines', 'write_rows', 'append_rows', 'as_json', 'contents', 'signature_in',
            'why_not', 'find_folder', 'remove_own', 'claimed', 'draw_graphs', 'draw', 'run_into']
 
-# %% ../nbs/70_runs.ipynb #2acdbccc
+# %% ../nbs/70_runs.ipynb #f1d9fda5
 import csv
 import json
 import os
@@ -55,7 +55,7 @@ from .plots import plot_correlation, plot_graphs, plot_history, plot_latents, pl
 from .recipe import REVISION, recipe_fields, recipe_with
 from .vae import MechanismVAE, ModelConfig
 
-# %% ../nbs/70_runs.ipynb #737e5d81
+# %% ../nbs/70_runs.ipynb #373d10a5
 @lru_cache(maxsize=1)
 def load_data(
     dataset: str,  # a key of `DATASETS`
@@ -73,7 +73,7 @@ def load_data(
     spec = replace(find_spec(dataset), **{k: v for k, v in changes.items() if v is not None})
     return generate(spec, n, data_seed or 0, protocol)
 
-# %% ../nbs/70_runs.ipynb #691c5dc0
+# %% ../nbs/70_runs.ipynb #46c4bc14
 ARRAYS = ('x', 'a', 'z', 'Gz', 'Ga')
 UNREADABLE = (OSError, EOFError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
 
@@ -93,7 +93,7 @@ def read_arrays(
         raise ValueError(f'{path} must hold x and may hold a, z, Gz, Ga; got {sorted(arrays)}')
     return arrays
 
-# %% ../nbs/70_runs.ipynb #3f972e71
+# %% ../nbs/70_runs.ipynb #4e0846a6
 def as_trajectories(
     arrays: dict[str, np.ndarray],  # what `read_arrays` returned
 ) -> Trajectories:
@@ -110,7 +110,7 @@ def as_trajectories(
               for name, shape in (('Gz', (d_z, d_z)), ('Ga', (d_z, d_a)))}
     return Trajectories(x, z, a, **graphs)
 
-# %% ../nbs/70_runs.ipynb #1c33c395
+# %% ../nbs/70_runs.ipynb #cd58cd04
 def random_split(
     data: Trajectories,
     seed: int,  # which sequences are held out
@@ -123,7 +123,7 @@ def random_split(
     pick = lambda rows: data._replace(**{k: v[rows] for k, v in framed.items()})
     return Splits(*map(pick, np.split(order, [n * 8 // 10, n * 9 // 10])))
 
-# %% ../nbs/70_runs.ipynb #81d5e5b7
+# %% ../nbs/70_runs.ipynb #473f528e
 ESTIMATORS = dict.fromkeys(METHODS, MechanismSparsityICA) | BASELINES  # method -> class
 NOT_FIELDS = ('n_latents', 'folder', 'device', 'progress')  # the first follows from the data
 
@@ -136,12 +136,12 @@ def run_fields(
     found = {**signature(load_data).parameters, **estimator}
     return {name: parameter for name, parameter in found.items() if name not in NOT_FIELDS}
 
-# %% ../nbs/70_runs.ipynb #0758b18b
+# %% ../nbs/70_runs.ipynb #8d6cdea2
 def canonical(config: dict) -> str:
     "JSON that does not depend on the order of the fields"
     return json.dumps(config, sort_keys=True, separators=(',', ':'))
 
-# %% ../nbs/70_runs.ipynb #019ca9b4
+# %% ../nbs/70_runs.ipynb #9f210a93
 RUN_KINDS = {'edges': float | dict | str | None, 'recipe': dict | None}
 
 
@@ -160,7 +160,7 @@ def check_given(
         raise ValueError(f"edges must be a number, one by graph, or 'true', got {edges!r}")
     return checked
 
-# %% ../nbs/70_runs.ipynb #948af78b
+# %% ../nbs/70_runs.ipynb #3b386aa4
 def complete(
     given: dict,  # some fields of a run
 ) -> dict:
@@ -176,7 +176,7 @@ def complete(
     if one_instance or config['data_seed'] is None: config['data_seed'] = 0 if one_instance else config['seed']
     return config
 
-# %% ../nbs/70_runs.ipynb #2017722a
+# %% ../nbs/70_runs.ipynb #2e77014f
 def own_config(
     name: str,  # of the data
     data: Trajectories,
@@ -198,7 +198,7 @@ def edge_counts(data: Trajectories) -> dict[str, int]:
     "The number of edges of each graph that is known"
     return {name: int(G.sum()) for name, G in (('Gz', data.Gz), ('Ga', data.Ga)) if G is not None}
 
-# %% ../nbs/70_runs.ipynb #39bc1b62
+# %% ../nbs/70_runs.ipynb #b1166dcc
 def run_hash(
     config: dict,  # all fields of a run
 ) -> str:
@@ -206,7 +206,7 @@ def run_hash(
     numbers = recipe_fields(recipe_with(config['recipe'] or {})) if 'recipe' in config else None
     return sha256(canonical({**config, 'recipe': numbers}).encode()).hexdigest()[:16]
 
-# %% ../nbs/70_runs.ipynb #ff9fe839
+# %% ../nbs/70_runs.ipynb #151c91e6
 def part_for(
     config: dict,  # fields of a run, or anything by name
     function: Callable,
@@ -225,7 +225,7 @@ def ask(
     values = part_for({'a': data.a, 'z': data.z}, function)
     return function(data.x[rows], **{k: None if v is None else v[rows] for k, v in values.items()}, **more)
 
-# %% ../nbs/70_runs.ipynb #22ae5104
+# %% ../nbs/70_runs.ipynb #a364c72e
 def make_estimator(
     config: dict,  # all fields of a run
     data: Trajectories,  # to train on
@@ -238,7 +238,7 @@ def make_estimator(
     estimator = lookup(ESTIMATORS, config['method'], 'method')
     return estimator(**part_for(config | place, estimator))
 
-# %% ../nbs/70_runs.ipynb #39713c18
+# %% ../nbs/70_runs.ipynb #39cca402
 COPIES = 4  # of each weight, at least: its gradient and two moments beside it
 
 
@@ -251,7 +251,7 @@ def check_memory(config: ModelConfig):
         raise ValueError(f'out of memory: training {weights:,} weights takes {gigabytes:.0f} GB, got {held:.0f} GB; '
                          'try a smaller width')
 
-# %% ../nbs/70_runs.ipynb #edd4cc26
+# %% ../nbs/70_runs.ipynb #6d81a870
 TOO_FEW = 'n is too small: {} frames to test on cannot tell {} latents apart, which takes more than one a latent'
 
 
@@ -268,7 +268,7 @@ def check_run(
         raise ValueError(TOO_FEW.format(tested * train.x.shape[1], d_z))
     if isinstance(estimator, MechanismSparsityICA): check_memory(configurations(estimator, train.x, train.a).model)
 
-# %% ../nbs/70_runs.ipynb #32377220
+# %% ../nbs/70_runs.ipynb #bae15569
 @cache
 def commit() -> str:
     "The commit of this package, '+' if it has been changed since; empty outside of a checkout"
@@ -280,7 +280,7 @@ def commit() -> str:
         return git('rev-parse', '--short', 'HEAD') + '+' * bool(git('status', '--porcelain', '.'))
     except (OSError, subprocess.CalledProcessError): return ''
 
-# %% ../nbs/70_runs.ipynb #42ffa72b
+# %% ../nbs/70_runs.ipynb #0d92b35e
 def command_of(
     argv: list[str],  # as in `sys.argv`; empty if this is no `msr_nb` command
 ) -> str:
@@ -294,7 +294,7 @@ def command_of(
             kept.append(Path(word).name if outside else word)
     return shlex.join(kept)
 
-# %% ../nbs/70_runs.ipynb #e9c0e2e5
+# %% ../nbs/70_runs.ipynb #8ce8f3d2
 def peak_megabytes() -> int | None:
     "The most memory this process has held; None where the system does not say"
     try:
@@ -312,7 +312,7 @@ def provenance() -> dict:
             'torch': torch.__version__,
             'versions': {'python': sys.version.split()[0], **{name: version(name) for name in packages}}}
 
-# %% ../nbs/70_runs.ipynb #1ef394c4
+# %% ../nbs/70_runs.ipynb #ed574cfc
 def scores_of(
     estimator: BaseEstimator,  # fitted
     data: Splits,
@@ -330,7 +330,7 @@ def scores_of(
     return {**scores, 'edges': count_edges(estimator) if graphs else None, 'graphs': graphs,
             'valid_elbo': ask(estimator.elbo, data.valid) if has_elbo else None}
 
-# %% ../nbs/70_runs.ipynb #b7629d0f
+# %% ../nbs/70_runs.ipynb #40605bc4
 IDENTITY = ('dataset', 'protocol', 'seed', 'data_seed', 'n', 'latents', 'method', 'settings', 'revision')
 
 
@@ -351,7 +351,7 @@ def by_graph(
     if not isinstance(value, dict): return by_graph(dict.fromkeys(counts, value), counts) if counts else value
     return {name: int(v) if float(v).is_integer() else v for name, v in value.items()}
 
-# %% ../nbs/70_runs.ipynb #8c0dcbac
+# %% ../nbs/70_runs.ipynb #756658b2
 def settings_of(
     config: dict,  # all fields of a run
     counts: dict[str, int],  # edges of the true graphs that are known
@@ -371,7 +371,7 @@ def identity(
     found = {name: config.get(name) for name in IDENTITY} | {'settings': settings}
     return found | {'n': sum(len(part.x) for part in data)}
 
-# %% ../nbs/70_runs.ipynb #50b7760c
+# %% ../nbs/70_runs.ipynb #c38eaead
 PROBE = 2_000  # sequences of the validation data that curves and kept latents are of
 
 
@@ -387,7 +387,7 @@ class Run(NamedTuple):
     estimator: BaseEstimator  # fitted
     data: Splits
 
-# %% ../nbs/70_runs.ipynb #4b6cdcf3
+# %% ../nbs/70_runs.ipynb #1c369d5b
 def run(
     config: dict,  # all fields, as from `complete`
     data: Splits | None = None,  # of one's own; None: as the configuration says
@@ -408,7 +408,7 @@ def run(
     record['steps'] = int(estimator.history_.step.iloc[-1]) if hasattr(estimator, 'history_') else config['steps']
     return Run(record, estimator, data)
 
-# %% ../nbs/70_runs.ipynb #644741bb
+# %% ../nbs/70_runs.ipynb #8204bcd6
 COLUMNS = '''purpose dataset protocol seed data_seed n latents method settings revision commit device threads command
 seconds total_seconds peak_megabytes steps mcc r r_con shd false_negatives false_positives precision recall f1 edges
 valid_elbo udr graphs torch'''.split()
@@ -425,7 +425,7 @@ def as_row(
     row = {name: cell(record.get(name)) for name in COLUMNS}
     return row | {'purpose': purpose or record.get('purpose'), 'settings': canonical(record['settings'])}
 
-# %% ../nbs/70_runs.ipynb #2f589e54
+# %% ../nbs/70_runs.ipynb #9d0d2aed
 PATIENCE = 10.  # seconds for another process to end that was killed a moment ago
 
 
@@ -444,7 +444,7 @@ def acquire(
             time.sleep(.1)
         except OSError: return  # a file system without locks
 
-# %% ../nbs/70_runs.ipynb #d02a221e
+# %% ../nbs/70_runs.ipynb #031698c9
 @contextmanager
 def locked(
     folder: Path,  # made if it does not exist
@@ -460,7 +460,7 @@ def locked(
         yield
     finally: os.close(file)
 
-# %% ../nbs/70_runs.ipynb #bbe06450
+# %% ../nbs/70_runs.ipynb #fd348fb5
 def read_lines(path: Path) -> list[list[str]]:
     "Lines of a stored table below its header; none if it does not exist"
     if not path.exists(): return []
@@ -468,7 +468,7 @@ def read_lines(path: Path) -> list[list[str]]:
     if lines[:1] != [COLUMNS]: raise ValueError(f'{path} must be a table of runs with columns {COLUMNS}')
     return lines[1:]
 
-# %% ../nbs/70_runs.ipynb #d00e8d59
+# %% ../nbs/70_runs.ipynb #5c11118d
 def write_rows(
     path: Path | str,  # a CSV file
     rows: list[dict],  # of `as_row`
@@ -486,7 +486,7 @@ def append_rows(
     "Add rows to a stored table, atomically"
     with locked(Path(path).parent): write_rows(path, rows, read_lines(Path(path)))
 
-# %% ../nbs/70_runs.ipynb #d75e58d7
+# %% ../nbs/70_runs.ipynb #1738d41e
 RESULT, SETTINGS = 'result.json', 'run.json'
 
 
@@ -504,7 +504,7 @@ def signature_in(folder: Path) -> dict:
     try: return json.loads((folder / SETTINGS).read_text(encoding='utf-8'))
     except (OSError, ValueError): return {}
 
-# %% ../nbs/70_runs.ipynb #fe473785
+# %% ../nbs/70_runs.ipynb #547880b4
 def why_not(
     folder: Path,
     settings: dict,  # of the run that wants it
@@ -517,7 +517,7 @@ def why_not(
     key = next(k for k in settings | there if settings.get(k) != there.get(k))
     return f'holds another run, with {key} {there.get(key)!r} and not {settings.get(key)!r}'
 
-# %% ../nbs/70_runs.ipynb #cbd0f9b5
+# %% ../nbs/70_runs.ipynb #38e020fd
 def find_folder(
     out: str | None,  # --out, or None
     name: str,  # of the run
@@ -531,12 +531,12 @@ def find_folder(
     numbered = (Path('runs') / (name if i == 1 else f'{name}-{i}') for i in range(1, 10_000))
     return next(f for f in numbered if why_not(f, settings) is None and not (f / RESULT).exists())
 
-# %% ../nbs/70_runs.ipynb #811919f2
+# %% ../nbs/70_runs.ipynb #a99f2d21
 def remove_own(path: Path):
     "Remove what was being written when the process of that number was killed; other files stay"
     if re.fullmatch(r'.+\.\d+\.tmp', path.name): path.unlink(missing_ok=True)
 
-# %% ../nbs/70_runs.ipynb #a87d709f
+# %% ../nbs/70_runs.ipynb #45c57e7e
 @contextmanager
 def claimed(
     folder: Path,
@@ -555,7 +555,7 @@ def claimed(
             if not any(path.iterdir()): path.rmdir()
         raise
 
-# %% ../nbs/70_runs.ipynb #432ea8c3
+# %% ../nbs/70_runs.ipynb #074efcbb
 def draw_graphs(folder: Path, estimator: MechanismSparsityICA, data: Trajectories, order: np.ndarray):
     "Draw learned graphs beside the true ones, and how their edges went, with latents in that order"
     steps = estimator.history_['step']
@@ -576,7 +576,7 @@ def draw(folder: Path, estimator: MechanismSparsityICA, data: Trajectories):
     save_figure(plot_latents(data.z, z_hat, matched.assignment), folder / 'latents.png')
     draw_graphs(folder, estimator, data, matched.assignment)
 
-# %% ../nbs/70_runs.ipynb #04261eec
+# %% ../nbs/70_runs.ipynb #5045383f
 def run_into(
     folder: Path,  # claimed
     config: dict,  # all fields of a run
