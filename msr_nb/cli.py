@@ -142,7 +142,7 @@ def carry_out(
         write_text(folder / RESULT, as_json(result))
     return folder, result
 
-
+# %% ../nbs/79_cli.ipynb #920073c1
 def read_result(folder: Path) -> dict: return json.loads((folder / RESULT).read_text(encoding='utf-8'))
 
 # %% ../nbs/79_cli.ipynb #1236f17d

@@ -237,7 +237,7 @@ def open_client(
         raise ConnectionError(f'no scheduler answers at {scheduler}: {error}') from None
     with client: yield client
 
-
+# %% ../nbs/72_sweep.ipynb #a3b2489e
 def run_there(
     configs: list[dict],  # of the runs
     client,  # of Dask
