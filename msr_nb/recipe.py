@@ -195,7 +195,7 @@ STAGES = {}  # name -> function of a fit, its config and a folder
 
 
 def stage(function: Callable) -> Callable:
-    "Add a function to `STAGES` under its name, with underscores for spaces"
+    "Add a function `NAME_stage` to `STAGES`, as NAME"
     STAGES[function.__name__.removesuffix('_stage')] = function
     return function
 
