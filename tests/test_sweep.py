@@ -105,9 +105,11 @@ def test_a_killed_sweep_goes_on(tmp_path, sweeping):
 
 def test_a_killed_process_loses_no_run(tmp_path, sweeping):
     process, workers = sweeping
-    leaves = [p for p in workers if not p.children() and p.is_running()]
-    newest = max(leaves, key=lambda p: p.create_time())  # a run that is under way
-    with suppress(psutil.NoSuchProcess): newest.kill()
+    for p in sorted(workers, key=lambda p: p.create_time(), reverse=True):  # a run that is under way is the newest
+        with suppress(psutil.NoSuchProcess):  # it has ended since the list was made
+            if p.children(): continue
+            p.kill()
+            break
     before = rows(tmp_path)
     process.join(PATIENCE)
     assert process.exitcode == 0
