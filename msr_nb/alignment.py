@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from scipy.optimize import linear_sum_assignment
 
+from .edges import Cells, confidences, measure
 from .effects import Regression, effects, inputs, regress, some_of
 from .nets import log_density
 from .search import Search, map_of_actions, moments, rotation, sparsest_map, whitening
@@ -27,12 +28,12 @@ class Alignment:
     search: Search = Search()
     clearly: float = .05  # share by which the innovations' map must be sparser to be believed: see the notebook
     odds: float = 4.  # log-odds of an edge at the start, and minus this of no edge: likely, but free to change
+    least: float = .5  # confidence of an edge that is found: more likely than not
 
 # %% ../nbs/53_alignment.ipynb #fc45d9d8
 def map_of_past(
     noises: dict[str, torch.Tensor],  # name -> (n, d_z); the first is believed unless another is clearly better
-    Jz: torch.Tensor,  # (n, d_z, d_z) float64, effects of the past
-    Ja: torch.Tensor | None,  # (n, d_z, d_a) float64, effects of the actions
+    Js: list[tuple],  # effects of past and actions, (n, d_z, d_in) float64 or None, measured once or twice
     alignment: Alignment,
     seed: int,  # of the starts
 ) -> tuple[torch.Tensor, torch.Tensor, str]:  # (d_z, d_z), unit rows; (starts,) objectives; which noise
@@ -40,7 +41,7 @@ def map_of_past(
     found = {}
     for name, noise in noises.items():
         whiten = whitening(torch.cov(noise.T.double()))
-        W, objectives = sparsest_map(moments(whiten, Jz, Ja), rotation, search=alignment.search, seed=seed)
+        W, objectives = sparsest_map(moments(whiten, *Js[0], Js[-1]), rotation, alignment.search, seed)
         found[name] = torch.nn.functional.normalize(W @ whiten, dim=-1), objectives
     first, *_, last = [*found, *found]
     sparser = found[last][1].min() < (1 - alignment.clearly) * found[first][1].min()
@@ -52,7 +53,7 @@ class Found(NamedTuple):
     "The map, and what led to it"
     W: torch.Tensor  # (d_z, d_z), rows of unit length
     objectives: torch.Tensor  # (starts,): how far the starts of the search agree
-    effects: dict[str, torch.Tensor | None]  # by graph, (n, d_z, d_in), on the new latents
+    cells: dict[str, Cells]  # by graph, of the new latents
     noise: str  # which one was white: 'first', 'innovations', or 'none' with actions alone
     rows: list[dict]  # of the history, from the regression
 
@@ -67,15 +68,16 @@ def find_map(
 ) -> Found:
     "The sparsest map that past and actions admit"
     data = inputs(z, a, lags)
-    predict, rows = regress(data, config, alignment.regression, show)
-    data = data.some(some_of(len(data.change), alignment.regression.examples, config.seed, z.device))
-    Jz, Ja = effects(predict, data)
+    fitted, rows = regress(data, config, alignment.regression, show)
+    some = data.some(some_of(len(data.change), alignment.regression.examples, config.seed, z.device))
+    Js = [effects(net, some, config.seed) for net in fitted.nets]
     if lags:
-        noises = {'first': z[:, 0], 'innovations': data.change - predict(data.seen()).detach()}
-        W, objectives, noise = map_of_past(noises, Jz, Ja, alignment, config.seed)
-    else: W, objectives, noise = *map_of_actions(Ja, alignment.search, config.seed), 'none'
-    J = {'Gz': None if Jz is None else W @ Jz @ torch.linalg.inv(W), 'Ga': None if Ja is None else W @ Ja}
-    return Found(W, objectives, J, noise, rows)
+        noises = {'first': z[:, 0], 'innovations': fitted.missed(data)}
+        W, objectives, noise = map_of_past(noises, Js, alignment, config.seed)
+    else:
+        W, objectives = map_of_actions(Js[0][1], alignment.search, config.seed, Js[1][1])
+        noise = 'none'
+    return Found(W, objectives, measure(fitted, some, W, config.seed), noise, rows)
 
 # %% ../nbs/53_alignment.ipynb #9a187882
 def standardised(
@@ -109,25 +111,27 @@ def fold(
 
 # %% ../nbs/53_alignment.ipynb #885cbeb6
 def strongest(
-    J: torch.Tensor,  # (n, d_z, d_in), effects on latents of unit variance
+    share: torch.Tensor,  # (d_z, d_in), of a latent's variance
     count: float,  # of edges
 ) -> torch.Tensor:  # (d_z, d_in) 0/1
-    "The cells with the most energy"
-    g, count = J.square().mean(0), min(round(count), J[0].numel())
-    return (g >= g.flatten().topk(count).values[-1]).long() if count else 0 * g.long()
+    "The cells with the largest shares"
+    count = min(round(count), share.numel())
+    return (share >= share.flatten().topk(count).values[-1]).long() if count else 0 * share.long()
 
 # %% ../nbs/53_alignment.ipynb #d325c6f4
 @torch.no_grad()
 def start_masks(
     model: MechanismVAE,
-    graphs: dict[str, torch.Tensor],  # 0/1 by name; graphs not named begin with all edges
+    likely: dict[str, torch.Tensor],  # 0/1 by name: the masks begin there, and are free to move
     odds: float,  # log-odds of their edges
+    kept: dict[str, torch.Tensor] | None = None,  # 0/1 by name: the masks stay there; all others begin open
 ):
-    "Let every mask begin at a graph, free to move"
+    "Where every mask begins"
     for name, mask in model.prior.graphs().items():
-        start = odds * (2 * graphs[name] - 1) if name in graphs else torch.full(mask.shape, model.config.mask_init)
+        start = odds * (2 * likely[name] - 1) if name in likely else torch.full(mask.shape, model.config.mask_init)
         mask.gamma.copy_(start)
         mask.unfreeze()
+        if kept and name in kept: mask.freeze(kept[name])
 
 # %% ../nbs/53_alignment.ipynb #3ac71eac
 def new_order(
@@ -142,7 +146,7 @@ def align(
     model: MechanismVAE,  # trained with all edges open, or straightened
     x: torch.Tensor,  # (n, T, d_x), training data
     a: torch.Tensor | None,  # (n, T, d_a); None where there are no actions
-    edges: dict[str, float],  # how many by graph, where it is known
+    edges: dict[str, float | None],  # how many by graph; None: as many as are found; graphs not named begin open
     config: TrainConfig,  # of the regression
     alignment: Alignment = Alignment(),
     show: bool = False,  # show a progress bar
@@ -156,7 +160,11 @@ def align(
     found = find_map(white, None if a is None else a.to(device), model.config.lags, config, alignment, show)
     W = found.W @ whiten
     fold(model, W, some)
-    start_masks(model, {g: strongest(found.effects[g], count) for g, count in edges.items()}, alignment.odds)
+    shares = {g: found.cells[g].share for g in edges}
+    likely = {g: strongest(shares[g], count) for g, count in edges.items() if count is not None}
+    kept = {g: (confidences(shares[g], g == 'Gz') >= alignment.least).long()
+            for g, count in edges.items() if count is None}
+    start_masks(model, likely, alignment.odds, kept)
     return found, new_order(W * z.flatten(0, 1).std(0))
 
 # %% ../nbs/53_alignment.ipynb #e63d3967

@@ -173,7 +173,7 @@ def running_beside(
 def reproduce(
     name: str,  # of a data set
     out: str | None = None,  # folder of the run
-    edges: list | None = None,  # of `pressure`, or ['true'] or ['auto']; None: the true number, unless there is a price
+    edges: list | None = None,  # of `pressure`, or ['true'] or ['auto']; None: as many as are found
     price: list | None = None,  # of `pressure`
     baseline: bool = True,  # also fit without sparsity, for comparison
     latents: int | None = None,  # d_z, with twice as many observed coordinates; None: the data set's own
@@ -182,7 +182,7 @@ def reproduce(
     **given,  # other fields of the run
 ) -> tuple[Path, dict]:  # the folder, and what its result.json holds
     "Generate a data set of the papers, fit and evaluate"
-    given |= {'edges': joined(edges or ([] if price else ['true']), 'edges'), 'price': joined(price, 'price'),
+    given |= {'edges': joined(edges, 'edges'), 'price': joined(price, 'price'),
               'd_z': latents, 'd_x': latents and 2 * latents, **parse_options(options)}
     config = complete({'dataset': name} | {k: v for k, v in given.items() if v is not None})
     beside = config | {'edges': None, 'price': 0.} if baseline and config['price'] != 0. else None
@@ -312,7 +312,7 @@ def add_reproduce(parser: Parser):
     "The arguments of `reproduce`"
     parser.add_argument('name', metavar='NAME', help='data set, see msr_nb list')
     add_run_arguments(parser)
-    add_pressure(parser, edges_or_word, 'true (default), auto, ')
+    add_pressure(parser, edges_or_word, 'auto (default: found from the data), true, ')
     parser.add_argument('--protocol', choices=[*PROTOCOLS], default='authors', help="the papers' examples, or new")
     parser.add_argument('--n', type=number(int, 20), default=1_000_000, help='sequences (default 1000000)')
     parser.add_argument('--method', choices=METHODS, default='aligned', help='aligned, or as in the papers')

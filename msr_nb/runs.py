@@ -186,7 +186,6 @@ def own_config(
     given = {k: v for k, v in given.items() if v is not None}
     known = [v.shape[axis] for v, axis in ((data.z, -1), (data.Gz, 0), (data.Ga, 0)) if v is not None]
     if known: given.setdefault('n_latents', known[0])
-    if not given.keys() & {'edges', 'price'} and edge_counts(data): given['edges'] = edge_counts(data)
     if 'minutes' in given: given.setdefault('steps', None)
     found = signature(MechanismSparsityICA).parameters
     defaults = {k: v.default for k, v in found.items() if k in ('n_latents', *run_fields('aligned'))}

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Moments', 'moments', 'shares', 'spread', 'whitening', 'any_matrix', 'rotation', 'Search', 'descend', 'minima',
-           'distinct', 'counted', 'break_tie', 'sparsest_map', 'moved', 'emptied', 'map_of_actions']
+           'counted', 'stricter', 'sparsest_map', 'moved', 'map_of_actions']
 
 # %% ../nbs/26_search.ipynb #95ae3a29
 from collections.abc import Callable
@@ -27,12 +27,19 @@ def moments(
     whiten: torch.Tensor,  # (d_z, d_z), to the coordinates in which rows of W have unit length
     Jz: torch.Tensor | None,  # (n, d_z, d_z) float64, effects of the past
     Ja: torch.Tensor | None,  # (n, d_z, d_a) float64, effects of the actions
+    other: tuple | None = None,  # (Jz, Ja) as measured on other data: then errors cancel; None: the same again
 ) -> Moments:
     "What the data contribute to the objective"
-    if Jz is not None: Jz = whiten @ Jz @ torch.linalg.inv(whiten)
-    if Ja is not None: Ja = whiten @ Ja
-    return Moments(None if Jz is None else torch.einsum('kab,kcd->acbd', Jz, Jz).flatten(2).flatten(0, 1) / len(Jz),
-                   None if Ja is None else torch.einsum('kaj,kcj->acj', Ja, Ja).flatten(0, 1) / len(Ja))
+    Kz, Ka = other or (Jz, Ja)
+    z = a = None
+    if Jz is not None:
+        Jz, Kz = (whiten @ J @ torch.linalg.inv(whiten) for J in (Jz, Kz))
+        z = torch.einsum('kab,kcd->acbd', Jz, Kz) / len(Jz)
+        z = ((z + z.permute(1, 0, 3, 2)) / 2).flatten(2).flatten(0, 1)
+    if Ja is not None:
+        a = torch.einsum('kaj,kcj->acj', whiten @ Ja, whiten @ Ka) / len(Ja)
+        a = ((a + a.transpose(0, 1)) / 2).flatten(0, 1)
+    return Moments(z, a)
 
 # %% ../nbs/26_search.ipynb #80c70972
 def shares(
@@ -43,7 +50,8 @@ def shares(
     P = torch.einsum('...ia,...ic->...iac', W, W).flatten(-2)
     energies = [] if M.a is None else [P @ M.a]
     if M.z is not None: energies.append(P @ M.z @ P.mT)
-    return [g / g.sum(-1, keepdim=True) for g in energies]
+    energies = [g.clamp(min=0) for g in energies]  # where errors alone are left, a product may be negative
+    return [g / g.sum(-1, keepdim=True).clamp(min=1e-12) for g in energies]
 
 # %% ../nbs/26_search.ipynb #27d05633
 def spread(
@@ -79,12 +87,10 @@ def rotation(V: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
 def check_search(search):
     "Refuse numbers with which there is no search, or one from fine to coarse"
     for field in fields(search): check_kind(getattr(search, field.name), field.name, field.type)
-    for name in ('starts', 'steps', 'lr', 'emptying_steps', 'emptying_lr'):
+    for name in ('starts', 'steps', 'lr'):
         if not getattr(search, name) > 0: raise ValueError(f'{name} must be positive, got {getattr(search, name)}')
-    for name in ('alike', 'tied', 'moved', 'used'):
-        if not 0 <= getattr(search, name) < 1:
-            raise ValueError(f'{name} must be at least 0 and below 1, got {getattr(search, name)}')
-    for name in ('fine', 'coarse'):
+    if not 0 <= search.moved < 1: raise ValueError(f'moved must be at least 0 and below 1, got {search.moved}')
+    for name in ('coarse', 'strict'):
         epsilon = getattr(search, name)
         if len(epsilon) != 2 or not epsilon[0] >= epsilon[1] > 0:
             raise ValueError(f'{name} must be two positive numbers that do not rise, got {epsilon}')
@@ -94,16 +100,11 @@ def check_search(search):
 class Search:
     "Every number of the search for the sparsest map"
     starts: int = 24  # random starts, searched at once: a few would do (measured below)
-    steps: int = 600  # of Adam; half as many find as much (measured below)
-    lr: float = .02  # of the first step, then falling to zero; entries of W are of size 1
-    fine: tuple[float, float] = (.3, .01)  # epsilon at the first and at the last step; a row of ten has shares of .1
-    coarse: tuple[float, float] = (1., .2)  # for actions: errors put hundredths of a row into an empty cell
-    alike: float = .98  # cosine of two rows from which on they are the same latent
-    tied: float = .01  # share by which objectives may differ and say nothing: wrong maps come that close
-    moved: float = .05  # energy, all actions together, from which on they move a direction of unit variance
-    used: float = .07  # share from which on a cell is in use: above what errors leave, below a weak edge
-    emptying_steps: int = 200  # of Adam; the map is nearly right by then
-    emptying_lr: float = .01  # of the first of them: half of that of the search
+    steps: int = 400  # of Adam, for each of the two counts; half as many find as much (measured below)
+    lr: float = .02  # of the first step, then falling to zero; entries of W are of size 1; half for the strict count
+    coarse: tuple[float, float] = (1., .1)  # epsilon of the soft count, at the first and at the last step
+    strict: tuple[float, float] = (.05, .01)  # the same of the strict count that ends the search
+    moved: float = .05  # share of a direction's variance that actions account for, from which on they move it
 
     def __post_init__(self): check_search(self)
 
@@ -131,29 +132,16 @@ def descend(
 def minima(
     M: Moments,
     family: Callable = any_matrix,  # or `rotation`: the matrices to choose from
-    epsilon: tuple[float, float] | None = None,  # at the first and at the last step; None: `search.fine`
+    epsilon: tuple[float, float] | None = None,  # at the first and at the last step; None: `search.coarse`
     search: Search = Search(),
     seed: int = 0,  # of the starts
 ) -> tuple[torch.Tensor, torch.Tensor]:  # (starts, d_z, d_z), (starts,): where each start ends, and its objective
     "Local minima of the soft count"
-    some, (first, last) = M.a if M.z is None else M.z, epsilon or search.fine
+    some, (first, last) = M.a if M.z is None else M.z, epsilon or search.coarse
     g, d_z = torch.Generator().manual_seed(seed), round(some.shape[-2] ** .5)
     start = torch.linalg.qr(torch.randn(search.starts, d_z, d_z, generator=g))[0].to(some)
     def objective(W, done): return spread(W, M, first * (last / first) ** done)
     return descend(objective, family, start, search.steps, search.lr)
-
-# %% ../nbs/26_search.ipynb #9210f6b9
-def distinct(
-    W: torch.Tensor,  # (starts, d_z, d_z), rows of unit length
-    objectives: torch.Tensor,  # (starts,)
-    alike: float,  # cosine of two rows from which on they are the same latent
-) -> list[int]:  # indices, lowest objective first
-    "The best of every group of matrices that are equal up to order and signs of their rows"
-    kept = []
-    for i in objectives.argsort(stable=True).tolist():
-        same = (W[i] @ W[kept].mT).abs() > alike  # (kept, d_z, d_z)
-        if not (same.any(1) & same.any(2)).all(1).any(): kept.append(i)
-    return kept
 
 # %% ../nbs/26_search.ipynb #53c506cd
 def counted(
@@ -162,30 +150,28 @@ def counted(
     "0 for an empty cell, nearly 1 for one in use"
     return r / (1 + r)
 
-# %% ../nbs/26_search.ipynb #4ec1c12e
-def break_tie(
-    W: torch.Tensor,  # (starts, d_z, d_z), rows of unit length
+# %% ../nbs/26_search.ipynb #ea1862c7
+def stricter(
+    W: torch.Tensor,  # (starts, d_z, d_z), where the soft count has led
     M: Moments,
-    objectives: torch.Tensor,  # (starts,)
-    epsilon: float,
-    search: Search,
-) -> int:  # index
-    "The map with the lowest objective or, of several that nearly tie, with the fewest cells"
-    maps = distinct(W, objectives, search.alike)
-    tied = [i for i in maps if objectives[i] <= (1 + search.tied) * objectives[maps[0]]]
-    return min(tied, key=spread(W, M, epsilon, counted).tolist().__getitem__)
+    family: Callable = any_matrix,
+    search: Search = Search(),
+) -> tuple[torch.Tensor, torch.Tensor]:  # (starts, d_z, d_z) and (starts,)
+    "Minima of the strict count nearby"
+    first, last = search.strict
+    def objective(W, done): return spread(W, M, first * (last / first) ** done, counted)
+    return descend(objective, family, W, search.steps, search.lr / 2)
 
 # %% ../nbs/26_search.ipynb #436ec6bf
 def sparsest_map(
     M: Moments,
     family: Callable = any_matrix,  # or `rotation`: the matrices to choose from
-    epsilon: tuple[float, float] | None = None,  # at the first and at the last step; None: `search.fine`
     search: Search = Search(),
     seed: int = 0,  # of the starts
 ) -> tuple[torch.Tensor, torch.Tensor]:  # (d_z, d_z) the best W; (starts,) final objectives
     "The W for which the effects are sparse in the same cells at all examples"
-    W, objectives = minima(M, family, epsilon, search, seed)
-    return W[break_tie(W, M, objectives, (epsilon or search.fine)[1], search)], objectives
+    W, objectives = stricter(minima(M, family, None, search, seed)[0], M, family, search)
+    return W[objectives.argmin()], objectives
 
 # %% ../nbs/26_search.ipynb #00e20cb4
 def moved(
@@ -197,25 +183,16 @@ def moved(
     some = values > least
     return (vectors[:, some] / values[some].sqrt()).T, vectors[:, ~some].T
 
-# %% ../nbs/26_search.ipynb #9de39983
-def emptied(
-    W: torch.Tensor,  # (..., r, r), rows of unit length
-    M: Moments,  # of actions
-    search: Search,
-) -> torch.Tensor:  # (..., r, r)
-    "The W nearby that leaves the least energy in the cells that are not in use"
-    unused = shares(W, M)[0] < search.used
-    def objective(W, done): return spread(W, M, search.fine[1], lambda r: r * unused)
-    return descend(objective, any_matrix, W, search.emptying_steps, search.emptying_lr)[0]
-
 # %% ../nbs/26_search.ipynb #05fe4589
 def map_of_actions(
     J: torch.Tensor,  # (n, d_z, d_a) float64, effects on latents of unit variance
     search: Search = Search(),
     seed: int = 0,  # of the starts
+    other: torch.Tensor | None = None,  # (n, d_z, d_a), the same measured on other data; None: J again
 ) -> tuple[torch.Tensor, torch.Tensor]:  # (d_z, d_z), rows of unit length; (starts,) objectives
     "The sparsest map; the latents that nothing moves come last"
-    down, still = moved((J @ J.mT).mean(0), search.moved)
-    M = moments(down, None, J)
-    W, objectives = sparsest_map(M, epsilon=search.coarse, search=search, seed=seed)
-    return torch.cat([normalize(emptied(W, M, search) @ down, dim=-1), still]), objectives
+    other = J if other is None else other
+    second = (J @ other.mT).mean(0)
+    down, still = moved((second + second.T) / 2, search.moved)
+    W, objectives = sparsest_map(moments(down, None, J, (None, other)), any_matrix, search, seed)
+    return torch.cat([normalize(W @ down, dim=-1), still]), objectives
