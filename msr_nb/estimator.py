@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['SHARE_KEPT', 'METHODS', 'MEASURE', 'REPORTED', 'SCALES', 'check_observations', 'check_actions', 'unit_scale',
            'mean_and_scale', 'by_graph', 'choose_sparsity', 'guess_latents', 'stages_of', 'plain', 'check_lags',
-           'check_sizes', 'Plan', 'configurations', 'check_device', 'build', 'report_fitted', 'MechanismSparsityICA',
-           'as_json', 'table_as_json', 'save_estimator', 'load_estimator', 'count_edges']
+           'check_sizes', 'Plan', 'configurations', 'check_device', 'build', 'heard', 'count_latents', 'report_fitted',
+           'MechanismSparsityICA', 'as_json', 'table_as_json', 'save_estimator', 'load_estimator', 'count_edges']
 
 # %% ../nbs/60_estimator.ipynb #cd17d40a
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -25,13 +25,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from .checks import as_sequences, check_kind, check_nonnegative, check_numbers, check_size, lookup
 from .edges import Cells, confidences
-from .effects import inputs
+from .effects import differences, inputs, some_of
 from .files import load_tensors, save_tensors, with_prefix, write_text
 from .identifiability import KnownModel, Report, report_on
 from .metrics import mcc
-from .recipe import REVISION, Fit, Recipe, Stage, recipe_fields, recipe_with
+from .recipe import REVISION, Fit, Recipe, Stage, open_all, recipe_fields, recipe_with
 from .sparsity import Sparsity
-from .training import TrainConfig, encode, mean_elbo, seeded
+from .training import TrainConfig, Trainer, encode, mean_elbo, seeded
 from .vae import MechanismVAE, ModelConfig, one_hot_actions
 
 # %% ../nbs/60_estimator.ipynb #ebd66d28
@@ -224,6 +224,39 @@ def build(
     with seeded(seed): model = MechanismVAE(config)
     return model.to(check_device(device))
 
+# %% ../nbs/60_estimator.ipynb #a0e372b7
+@torch.no_grad()
+def heard(
+    model: MechanismVAE,
+    x: torch.Tensor,  # (n, T, d_x), scaled
+    seed: int = 0,  # of the exchange
+) -> torch.Tensor:  # (d_z,), in units of the variance of one observed coordinate
+    "How much of the observations each latent accounts for"
+    z = encode(model, x).flatten(0, 1).to(next(model.parameters()).device)
+    order = some_of(len(z), len(z), seed, z.device, in_order=False)
+    moved = [differences(model.decoder, z, [j], order)[0] for j in range(z.shape[1])]
+    return torch.stack([change.square().mean(0).sum() for change in moved]).cpu()
+
+
+def count_latents(
+    plan: Plan,  # for the upper bound
+    data: tuple,  # x (n, T, d_x), and a (n, T, d_a) or None, scaled
+    device: str | torch.device | None,
+    show: bool,  # show a progress bar
+) -> int:
+    "Active latents of a model that has more than it needs"
+    x, a = data
+    minutes = plan.training.minutes and .1 * plan.training.minutes
+    config, d_z = replace(plan.training, steps=plan.recipe.counting, minutes=minutes), plan.model.d_z
+    while True:
+        model = build(replace(plan.model, d_z=d_z), config.seed, device)
+        open_all(model)
+        Trainer(model, x, a, Sparsity(), config).run(show=show)
+        some = x[some_of(len(x), plan.recipe.alignment.regression.examples, config.seed)]
+        active = int((heard(model, some, config.seed) > plan.recipe.active).sum())
+        if active < d_z or d_z == x.shape[-1]: return max(active, 1)
+        d_z = min(2 * d_z, x.shape[-1])
+
 # %% ../nbs/60_estimator.ipynb #fb30664f
 REPORTED = 500  # sequences that a report looks at
 
@@ -256,7 +289,7 @@ def report_fitted(
 class MechanismSparsityICA(BaseEstimator):
     "Nonlinear ICA by mechanism sparsity (Lachapelle et al. 2022)"
     def __init__(self,
-        n_latents: int | None = None,  # d_z, at most the number of observed dimensions; None: guessed from x
+        n_latents: int | None = None,  # d_z, at most the number of observed dimensions; None: counted
         *,
         edges: float | dict | None = None,  # how many; a number, or {'Gz': .., 'Ga': ..}; None: as many as are found
         price: float | dict | None = None,  # of an edge, likewise; 0 leaves all open
@@ -286,11 +319,14 @@ class MechanismSparsityICA(BaseEstimator):
         flat, x = np.ndim(x) == 2, check_observations(x)
         a = None if a is None else check_actions(a, x, flat)
         plan, fitted = configurations(self, x, a), copy.copy(self)
-        fitted.n_latents_, fitted.n_features_in_, fitted.d_a_ = plan.model.d_z, x.shape[-1], plan.model.d_a
+        fitted.n_features_in_, fitted.d_a_ = x.shape[-1], plan.model.d_a
         fitted.x_mean_, fitted.x_scale_ = mean_and_scale(x)
         fitted.a_scale_ = None if a is None else unit_scale(a)
-        fitted.model_ = build(plan.model, plan.training.seed, self.device)
-        run = Fit(fitted.model_, fitted._scaled(x, a), plan.sparsity, plan.training, plan.recipe,
+        data = fitted._scaled(x, a)
+        fitted.n_latents_ = self.n_latents or count_latents(plan, data, self.device, self.progress)
+        config = replace(plan.model, d_z=int(fitted.n_latents_))
+        fitted.model_ = build(config, plan.training.seed, self.device)
+        run = Fit(fitted.model_, data, plan.sparsity, plan.training, plan.recipe,
                   probe and (lambda model: probe(fitted)), self.progress)
         for _ in run.run(plan.stages, self.folder): pass
         fitted.history_, fitted.stages_ = pd.DataFrame(run.history), pd.DataFrame(run.stages)

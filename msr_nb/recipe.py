@@ -76,6 +76,8 @@ class Recipe:
     until: float = .05  # share of a stage in which a budget tightens: the latents are aligned, so it need not wait
     price_z: float = .1  # of an edge of G^z where the user says nothing: moderate on the papers' data, no more
     price_a: float = 4.  # of an edge of G^a there
+    counting: int = 800  # steps of a model with more latents than it needs, whose active ones are counted
+    active: float = .05  # variance a latent accounts for, from which on it is active; an observed coordinate has 1
     alignment: Alignment = Alignment()
     straightening: Straightening = Straightening()
 
@@ -132,7 +134,7 @@ def digest(recipe: Recipe | None = None) -> str:
     return sha256(json.dumps([recipe_fields(recipe), *defaults], sort_keys=True).encode()).hexdigest()[:8]
 
 
-REVISIONS = {5: 'e65dba67', 6: 'e65dba67'}  # revision -> digest of its defaults; a change of a default needs a new one
+REVISIONS = {5: '6039cf58', 6: 'e65dba67'}  # revision -> digest of its defaults; a change of a default needs a new one
 REVISION = max(REVISIONS)
 
 # %% ../nbs/58_recipe.ipynb #71e5b3cf
