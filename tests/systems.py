@@ -19,6 +19,7 @@ from msr_nb.recipe import REVISION
 from msr_nb.systems import KINDS, draw_system
 
 FRAMES = 50_000
+SCORES = ('mcc', 'r', 'shd', 'false_negatives', 'false_positives')
 
 
 def fit(seed: int, steps: int) -> tuple[dict, list[dict]]:
@@ -30,10 +31,11 @@ def fit(seed: int, steps: int) -> tuple[dict, list[dict]]:
     seconds, z_hat = time.perf_counter() - start, ica.transform(test.x)
     row = {'seed': seed, 'kind': KINDS[seed % len(KINDS)], 'latents': system.d_z,
            'actions': 0 if train.a is None else train.a.shape[-1], 'frames': system.frames, 'noise': system.noise,
-           'edges': len(system.edges), 'steps': steps, 'latents_found': ica.n_latents_, 'seconds': round(seconds, 1)}
+           'edges': len(system.edges), 'steps': steps, 'latents_found': ica.n_latents_, 'seconds': round(seconds, 1),
+           **dict.fromkeys(SCORES)}
     if ica.n_latents_ != system.d_z: return row, []
     found = evaluate(test.z, z_hat, Gz=test.Gz, Gz_hat=ica.Gz_, Ga=test.Ga, Ga_hat=ica.Ga_)
-    row |= {k: getattr(found, k) for k in ('mcc', 'r', 'shd', 'false_negatives', 'false_positives')}
+    row |= {k: getattr(found, k) for k in SCORES}
     order, cells = mcc(test.z, z_hat).assignment, []
     for name, G in system.graphs.items():
         share, sure = (align_graph(part[name], order, name) for part in (ica.edge_shares_, ica.edge_confidences_))
@@ -62,7 +64,8 @@ def main():
         if seed in done: continue
         row, cells = fit(seed, args.steps)
         append(args.out / 'cells.csv', cells)
-        append(table, [row | {'revision': REVISION, 'commit': commit, 'command': f'python tests/systems.py --seeds {seed} {seed + 1}'}])
+        made = {'revision': REVISION, 'commit': commit, 'command': f'python tests/systems.py --seeds {seed} {seed + 1}'}
+        append(table, [row | made])
         print(row, flush=True)
 
 
