@@ -29,6 +29,7 @@ class Alignment:
     clearly: float = .05  # share by which the innovations' map must be sparser to be believed: see the notebook
     odds: float = 4.  # log-odds of an edge at the start, and minus this of no edge: likely, but free to change
     least: float = .5  # confidence of an edge that is found: more likely than not
+    least_first: float = .02  # the same at the first of two alignments: only what is clearly empty is closed
 
 # %% ../nbs/53_alignment.ipynb #fc45d9d8
 def map_of_past(
@@ -149,6 +150,7 @@ def align(
     edges: dict[str, float | None],  # how many by graph; None: as many as are found; graphs not named begin open
     config: TrainConfig,  # of the regression
     alignment: Alignment = Alignment(),
+    least: float = Alignment().least,  # confidence of an edge that is found
     show: bool = False,  # show a progress bar
 ) -> tuple[Found, list[int]]:  # the map; which latent is which
     "Turn the latents and choose the edges, in place; the mechanisms are those of the old latents still"
@@ -162,7 +164,7 @@ def align(
     fold(model, W, some)
     shares = {g: found.cells[g].share for g in edges}
     likely = {g: strongest(shares[g], count) for g, count in edges.items() if count is not None}
-    kept = {g: (confidences(shares[g], g == 'Gz') >= alignment.least).long()
+    kept = {g: (confidences(shares[g], g == 'Gz') >= least).long()
             for g, count in edges.items() if count is None}
     start_masks(model, likely, alignment.odds, kept)
     return found, new_order(W * z.flatten(0, 1).std(0))

@@ -134,7 +134,7 @@ def digest(recipe: Recipe | None = None) -> str:
     return sha256(json.dumps([recipe_fields(recipe), *defaults], sort_keys=True).encode()).hexdigest()[:8]
 
 
-REVISIONS = {5: '6039cf58', 6: 'e65dba67'}  # revision -> digest of its defaults; a change of a default needs a new one
+REVISIONS = {5: '91329800', 6: 'e65dba67'}  # revision -> digest of its defaults; a change of a default needs a new one
 REVISION = max(REVISIONS)
 
 # %% ../nbs/58_recipe.ipynb #71e5b3cf
@@ -268,9 +268,9 @@ AGREED = .1  # of a cell: starts whose objectives differ by less have found the 
 def align_stage(fit: Fit, config: TrainConfig, folder: Path | None) -> dict:
     "Turn the latents, choose the edges"
     options = fit.recipe.alignment
-    edges = fit.edges_now()
-    if any(stage.name == 'align' for stage in fit.left): edges = {g: n for g, n in edges.items() if n is not None}
-    found, order = align(fit.model, *fit.data, edges, config, options, fit.show)
+    first = any(stage.name == 'align' for stage in fit.left)
+    least = options.least_first if first else options.least
+    found, order = align(fit.model, *fit.data, fit.edges_now(), config, options, least, fit.show)
     fit.cells = found.cells
     fit.reorder(order)
     fit.keep(found.rows)
