@@ -192,7 +192,7 @@ def reproduce(
 def fit(
     path: str,  # an .npz file
     out: str | None = None,  # folder of the run
-    latents: int | None = None,  # d_z; None: as the file says, or guessed
+    latents: int | None = None,  # d_z; None: as the file says, or counted
     edges: list | None = None,  # of `pressure`
     price: list | None = None,  # of `pressure`
     options: tuple[str, ...] = (),  # of `parse_options`
@@ -304,7 +304,7 @@ def add_pressure(parser: Parser, kind: Callable, words: str = ''):
 
 def add_latents(parser: Parser):
     "What `fit` and `select` have in common"
-    parser.add_argument('--latents', type=number(int, 1), help='how many (default: as the data say, or guessed)')
+    parser.add_argument('--latents', type=number(int, 1), help='how many (default: as the data say, or counted)')
     parser.add_argument('--lags', type=number(int, 0), help='past frames that count (default: 1 if there is time)')
 
 # %% ../nbs/79_cli.ipynb #63ff0fba

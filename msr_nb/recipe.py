@@ -74,7 +74,7 @@ class Recipe:
     actions: tuple[Stage, ...] = ACTIONS  # stages without a past
     past: tuple[Stage, ...] = PAST  # stages with one
     until: float = .05  # share of a stage in which a budget tightens: the latents are aligned, so it need not wait
-    price_z: float = .1  # of an edge of G^z where the user says nothing: moderate on the papers' data, no more
+    price_z: float = .1  # of an edge of G^z in joint training without a budget: moderate on the papers' data, no more
     price_a: float = 4.  # of an edge of G^a there
     counting: int = 800  # steps of a model with more latents than it needs, whose active ones are counted
     active: float = .05  # variance a latent accounts for, from which on it is active; an observed coordinate has 1
