@@ -323,9 +323,9 @@ class MechanismSparsityICA(BaseEstimator):
         fitted.x_mean_, fitted.x_scale_ = mean_and_scale(x)
         fitted.a_scale_ = None if a is None else unit_scale(a)
         data = fitted._scaled(x, a)
-        fitted.n_latents_ = self.n_latents or count_latents(plan, data, self.device, self.progress)
-        config = replace(plan.model, d_z=int(fitted.n_latents_))
-        fitted.model_ = build(config, plan.training.seed, self.device)
+        counted = self.n_latents is None
+        fitted.n_latents_ = count_latents(plan, data, self.device, self.progress) if counted else plan.model.d_z
+        fitted.model_ = build(replace(plan.model, d_z=fitted.n_latents_), plan.training.seed, self.device)
         run = Fit(fitted.model_, data, plan.sparsity, plan.training, plan.recipe,
                   probe and (lambda model: probe(fitted)), self.progress)
         for _ in run.run(plan.stages, self.folder): pass

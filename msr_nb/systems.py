@@ -137,7 +137,7 @@ def draw_system(
 ) -> System:
     "A system that meets the criterion"
     rng = np.random.default_rng([0, check_size(seed, 'seed', at_least=0)])
-    kind = KINDS[seed % len(KINDS)] if kind is None else lookup(dict.fromkeys(KINDS), kind, 'kind') or kind
+    kind = KINDS[seed % len(KINDS)] if kind is None else lookup(KINDS, kind, 'kind')
     graphs = None
     while graphs is None:
         size = int(rng.integers(6, 13)) if d_z is None else check_size(d_z, 'd_z')
