@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from .alignment import Alignment, align, fit_mechanisms
+from .alignment import Alignment, align, fit_mechanisms, renew
 from .checks import check_kind, check_nonnegative, lookup
 from .edges import Cells, measure
 from .effects import inputs, regress, some_of
@@ -134,7 +134,7 @@ def digest(recipe: Recipe | None = None) -> str:
     return sha256(json.dumps([recipe_fields(recipe), *defaults], sort_keys=True).encode()).hexdigest()[:8]
 
 
-REVISIONS = {5: 'bc152c1c', 6: '91329800'}  # revision -> digest of its defaults; a change of a default needs a new one
+REVISIONS = {5: 'bc152c1c', 6: '91329800', 7: '91329800'}  # of the defaults; a change needs a new one
 REVISION = max(REVISIONS)
 
 # %% ../nbs/58_recipe.ipynb #71e5b3cf
@@ -255,11 +255,6 @@ def edges_now(self: Fit) -> dict[str, float | None]:
     return counts
 
 
-@patch
-def reorder(self: Fit, order: list[int]):
-    "Put the snapshots of the masks into a new order of the latents"
-    self.masks = {g: [m[order][:, order] if g == 'Gz' else m[order] for m in kept] for g, kept in self.masks.items()}
-
 # %% ../nbs/58_recipe.ipynb #ee25ab6f
 AGREED = .1  # of a cell: starts whose objectives differ by less have found the same map
 
@@ -270,9 +265,8 @@ def align_stage(fit: Fit, config: TrainConfig, folder: Path | None) -> dict:
     options = fit.recipe.alignment
     first = any(stage.name == 'align' for stage in fit.left)
     least = options.least_first if first else options.least
-    found, order = align(fit.model, *fit.data, fit.edges_now(), config, options, least, fit.show)
+    found = align(fit.model, *fit.data, fit.edges_now(), config, options, least, fit.show)
     fit.cells = found.cells
-    fit.reorder(order)
     fit.keep(found.rows)
     objectives = found.objectives
     near = objectives <= objectives.min() + AGREED
@@ -281,7 +275,8 @@ def align_stage(fit: Fit, config: TrainConfig, folder: Path | None) -> dict:
 
 @stage
 def mechanisms_stage(fit: Fit, config: TrainConfig, folder: Path | None):
-    "Mechanisms for the new latents"
+    "Mechanisms for the new latents; only the first alignment makes the old ones useless"
+    if sum(row['stage'] == 'align' for row in fit.stages) == 1: renew(fit.model, config.seed)
     examples = fit.recipe.alignment.regression.examples
     fit.keep(fit_mechanisms(fit.model, *fit.data, config, examples, fit.show))
 
