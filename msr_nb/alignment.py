@@ -64,7 +64,7 @@ class Found(NamedTuple):
     W: torch.Tensor  # (d_z, d_z), rows of unit length
     objectives: torch.Tensor  # (starts,): how far the starts of the search agree
     cells: dict[str, Cells]  # by graph, of the new latents
-    noise: str  # which one was white: 'first', 'innovations', or 'none' with actions alone
+    noise: str  # which one was consulted: 'first' or 'innovations'
     rows: list[dict]  # of the history, from the regression
 
 # %% ../nbs/53_alignment.ipynb #ba622bff
@@ -85,8 +85,9 @@ def find_map(
         noises = {'first': z[:, 0], 'innovations': fitted.missed(data)}
         W, objectives, noise = map_of_past(noises, Js, alignment, config.seed)
     else:
-        W, objectives = map_of_actions(Js[0][1], alignment.search, config.seed, Js[1][1])
-        noise = 'none'
+        innovations = torch.cov(fitted.missed(data).T.double())
+        W, objectives = map_of_actions(Js[0][1], innovations, alignment.search, config.seed, Js[1][1])
+        noise = 'innovations'
     W = in_place(W)
     return Found(W, objectives, measure(fitted, some, W, config.seed), noise, rows)
 

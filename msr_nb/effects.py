@@ -50,6 +50,7 @@ class Regression:
     rough_width: int = 128  # units of a layer where a past is seen, too
     rough_depth: int = 2  # layers there
     frequencies: tuple[float, float] = (1., 6.)  # factors on the weights of the first layer's first and last unit there
+    alone: float = .5  # share of these units that begin with a single input
     passes: int = 30  # over the data there, at most: or the network learns them by heart
     examples: int = 4_000  # where effects and variances are measured: a mean over them is exact to 1 or 2 %
 
@@ -59,7 +60,14 @@ class Regression:
         net = mlp(d_in, d_out, self.rough_width, self.rough_depth, 'sine')
         first, last = self.frequencies
         factors = (last / first) ** torch.linspace(0, 1, self.rough_width)
-        with torch.no_grad(): net[0].weight *= first * factors.unsqueeze(1)
+        weight = net[0].weight.detach()
+        weight *= first * factors.unsqueeze(1)
+        some = torch.arange(0, self.rough_width * self.alone) / self.alone  # of all frequencies
+        some, inputs = some.long(), torch.arange(len(some)) % d_in
+        size = weight[some].norm(dim=1)
+        signs = weight[some, inputs].sign()
+        weight[some] = 0.
+        weight[some, inputs] = signs * size
         return net
 
 # %% ../nbs/50_effects.ipynb #9ad9a9b6
