@@ -2,7 +2,8 @@
 
     python tests/systems.py --seeds 0 12 --out nbs/results
 
-appends to systems.csv and cells.csv there; seeds that the table has already are not fitted again.
+appends to systems.csv and cells.csv there; seeds that the table has already are not fitted again. Processes that run
+at once need folders of their own.
 """
 import argparse
 import subprocess
@@ -58,12 +59,15 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     commit = subprocess.run(['git', 'describe', '--always', '--dirty'], capture_output=True, text=True).stdout.strip()
-    table = args.out / 'systems.csv'
+    args.out.mkdir(parents=True, exist_ok=True)
+    table, cells_table = args.out / 'systems.csv', args.out / 'cells.csv'
     done = set(pd.read_csv(table).seed) if table.exists() else set()
+    if cells_table.exists():  # a kill between the two tables left cells of a system that will be fitted again
+        pd.read_csv(cells_table).query('seed in @done').to_csv(cells_table, index=False)
     for seed in range(*args.seeds, args.every):
         if seed in done: continue
         row, cells = fit(seed, args.steps)
-        append(args.out / 'cells.csv', cells)
+        append(cells_table, cells)
         made = {'revision': REVISION, 'commit': commit, 'command': f'python tests/systems.py --seeds {seed} {seed + 1}'}
         append(table, [row | made])
         print(row, flush=True)
