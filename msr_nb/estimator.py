@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['SHARE_KEPT', 'METHODS', 'MEASURE', 'REPORTED', 'SCALES', 'check_observations', 'check_actions', 'unit_scale',
            'mean_and_scale', 'by_graph', 'choose_sparsity', 'guess_latents', 'stages_of', 'plain', 'check_lags',
-           'check_sizes', 'Plan', 'configurations', 'check_device', 'build', 'heard', 'count_latents', 'report_fitted',
-           'MechanismSparsityICA', 'as_json', 'table_as_json', 'save_estimator', 'load_estimator', 'count_edges']
+           'check_sizes', 'Plan', 'configurations', 'check_device', 'build', 'heard', 'count_latents', 'counted_before',
+           'report_fitted', 'MechanismSparsityICA', 'as_json', 'table_as_json', 'save_estimator', 'load_estimator',
+           'count_edges']
 
 # %% ../nbs/60_estimator.ipynb #cd17d40a
 import copy
@@ -29,7 +30,7 @@ from .effects import differences, inputs, some_of
 from .files import load_tensors, save_tensors, with_prefix, write_text
 from .identifiability import KnownModel, Report, report_on
 from .metrics import mcc
-from .recipe import REVISION, Fit, Recipe, Stage, open_all, recipe_fields, recipe_with
+from .recipe import FIT, REVISION, Fit, Recipe, Stage, open_all, recipe_fields, recipe_with
 from .sparsity import Sparsity
 from .training import TrainConfig, Trainer, encode, mean_elbo, seeded
 from .vae import MechanismVAE, ModelConfig, one_hot_actions
@@ -253,9 +254,17 @@ def count_latents(
         open_all(model)
         Trainer(model, x, a, Sparsity(), config).run(show=show)
         some = x[some_of(len(x), plan.recipe.alignment.regression.examples, config.seed)]
-        active = int((heard(model, some, config.seed) > plan.recipe.active).sum())
+        active = int((heard(model, some, config.seed) > plan.recipe.active * x.shape[-1]).sum())
         if active < d_z or d_z == x.shape[-1]: return max(active, 1)
         d_z = min(2 * d_z, x.shape[-1])
+
+# %% ../nbs/60_estimator.ipynb #d3b1df49
+def counted_before(
+    folder: str | Path | None,  # of the fit
+) -> int | None:
+    "Latents of the fit that is kept there; None: there is none yet"
+    path = folder and Path(folder) / FIT
+    return load_tensors(path)[1]['identity']['model']['d_z'] if path and path.exists() else None
 
 # %% ../nbs/60_estimator.ipynb #fb30664f
 REPORTED = 500  # sequences that a report looks at
@@ -323,8 +332,8 @@ class MechanismSparsityICA(BaseEstimator):
         fitted.x_mean_, fitted.x_scale_ = mean_and_scale(x)
         fitted.a_scale_ = None if a is None else unit_scale(a)
         data = fitted._scaled(x, a)
-        counted = self.n_latents is None
-        fitted.n_latents_ = count_latents(plan, data, self.device, self.progress) if counted else plan.model.d_z
+        d_z = plan.model.d_z if self.n_latents else counted_before(self.folder)
+        fitted.n_latents_ = d_z or count_latents(plan, data, self.device, self.progress)
         fitted.model_ = build(replace(plan.model, d_z=fitted.n_latents_), plan.training.seed, self.device)
         run = Fit(fitted.model_, data, plan.sparsity, plan.training, plan.recipe,
                   probe and (lambda model: probe(fitted)), self.progress)
