@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['HAS_OPTION', 'PARTS', 'SETTABLE', 'COMMANDS', 'list_datasets', 'parse_value', 'parse_options', 'pressure', 'joined',
-           'announce', 'carry_out', 'read_result', 'run_alone', 'running_beside', 'reproduce', 'fit', 'read_splits',
-           'select', 'report_selection', 'Parser', 'number', 'edges_or_word', 'add_run_arguments', 'add_pressure',
-           'add_latents', 'add_reproduce', 'add_fit', 'add_select', 'add_sweep_arguments', 'add_sweep', 'add_figures',
-           'report_run', 'report_list', 'make_parser', 'out_of_memory', 'explain', 'main']
+           'announce', 'carry_out', 'read_result', 'run_alone', 'running_beside', 'reproduce', 'fit', 'Parser',
+           'number', 'edges_or_word', 'add_run_arguments', 'add_pressure', 'add_reproduce', 'add_fit',
+           'add_sweep_arguments', 'add_sweep', 'add_figures', 'report_run', 'report_list', 'make_parser',
+           'out_of_memory', 'explain', 'main']
 
 # %% ../nbs/79_cli.ipynb #eae01039
 import argparse
@@ -15,7 +15,6 @@ import ast
 import json
 import math
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,11 +26,10 @@ import pandas as pd
 import torch
 
 from .datasets import DATASETS, KINDS, PROTOCOLS, Splits
-from .estimator import METHODS, guess_latents
+from .estimator import METHODS
 from .figures import FIGURES, make_figures, report_figures
 from .files import write_text
 from .identifiability import report
-from .plots import save_figure
 from .published import as_text, comparison
 from .recipe import REVISION, recipe_fields
 from msr_nb.runs import (
@@ -42,14 +40,11 @@ from msr_nb.runs import (
     claimed,
     complete,
     find_folder,
-    load_data,
     own_config,
-    provenance,
     random_split,
     read_arrays,
     run_into,
 )
-from .selection import EDGE_SHARES, budgets_at, fit_candidates, pick_share, plot_scores, score_candidates
 from .sweep import report_sweep, result_from, start, sweep_command
 from .training import DivergedError, TrainConfig
 from .vae import ModelConfig
@@ -206,60 +201,6 @@ def fit(
                         seed=seed, **given, **parse_options(options))
     return carry_out(config, out, name, random_split(data, seed), progress=progress)
 
-# %% ../nbs/79_cli.ipynb #5e2ad478
-def read_splits(
-    source: str,  # name of a data set, or an .npz file
-    n: int,  # sequences of a data set, in all splits
-    seed: int,  # of the instance, or of which sequences are held out
-) -> tuple[Splits, int]:  # with the number of latents
-    "Data by name or from a file"
-    data = None if source in DATASETS else as_trajectories(read_arrays(source))
-    splits = load_data(source, n=n, data_seed=seed) if data is None else random_split(data, seed)
-    z = splits.train.z
-    return splits, guess_latents(splits.train.x) if z is None else z.shape[-1]
-
-# %% ../nbs/79_cli.ipynb #37688a23
-def select(
-    source: str,  # name of a data set, or an .npz file
-    out: str | None = None,  # folder of the run
-    latents: int | None = None,  # d_z; None: as the data say, or guessed
-    shares: tuple[float, ...] = EDGE_SHARES,  # numbers of edges to compare, as shares of all possible ones
-    seeds: int = 2,  # fits of each
-    seed: int = 0,  # of the data, and the first of the fits
-    n: int = 100_000,  # sequences of a data set, in all splits
-    options: tuple[str, ...] = (),  # of `parse_options`
-    progress: bool = True,  # show a progress bar
-    **length,  # `steps`, `minutes` and `lags` of the estimator
-) -> tuple[Path, dict]:  # the folder, and what its result.json holds
-    "Compare numbers of edges without the truth, and pick one"
-    settings = {k: v for k, v in locals().items() if k not in ('out', 'progress')} | {'revision': REVISION}
-    begin, (data, d_z) = time.perf_counter(), read_splits(source, n, seed)
-    d_z, length = latents or d_z, {k: v for k, v in length.items() if v is not None}
-    if 'minutes' in length: length.setdefault('steps', None)
-    with claimed(find_folder(out, f'select-{Path(source).stem}', settings), settings) as folder:
-        found = fit_candidates(data.train, data.valid, d_z, shares, range(seed, seed + seeds), folder / 'fits',
-                               progress, **length, **parse_options(options))
-        table = score_candidates(found, data.valid.z)
-        picked = pick_share(table, d_z)
-        save_figure(plot_scores(table, picked), folder / 'scores.png')
-        result = {'dataset': Path(source).stem, 'latents': d_z, 'n': len(data.train.x), 'picked': picked,
-                  'edges': budgets_at(picked, d_z, data.train, length.get('lags')),
-                  'scores': table.reset_index().to_dict('records'), 'revision': REVISION, **provenance(),
-                  'total_seconds': round(time.perf_counter() - begin, 1)}
-        write_text(folder / RESULT, as_json(result))
-    return folder, result
-
-# %% ../nbs/79_cli.ipynb #dafe185c
-def report_selection(
-    folder: Path,
-    result: dict,  # what result.json holds
-):
-    "Print the scores and what they pick"
-    print(pd.DataFrame(result['scores']).set_index('share').round(3).to_string())
-    options = ' '.join(f'--edges {graph}={count}' for graph, count in result['edges'].items())
-    print(f"{result['dataset']}: {result['picked']:g} of all possible edges, {options} of msr_nb fit")
-    print(f'scores and figure in {folder}')
-
 # %% ../nbs/79_cli.ipynb #de594c17
 class Parser(argparse.ArgumentParser):
     "A parser whose complaints are one line"
@@ -284,7 +225,7 @@ def edges_or_word(text: str) -> float | dict | str: return text if text in ('tru
 
 # %% ../nbs/79_cli.ipynb #b308b3fd
 def add_run_arguments(parser: Parser):
-    "What `reproduce`, `fit` and `select` have in common"
+    "What `reproduce` and `fit` have in common"
     parser.add_argument('--seed', type=number(int, 0), default=0, help='seed of everything random (default 0)')
     parser.add_argument('--out', help='folder of the run (default runs/NAME, or the next free number)')
     parser.add_argument('--minutes', type=number(float, .01), help='time for fitting, in place of a number of steps')
@@ -300,12 +241,6 @@ def add_pressure(parser: Parser, kind: Callable, words: str = ''):
     both = {'action': 'append', 'metavar': 'N|Gz=N|Ga=N'}
     parser.add_argument('--edges', type=kind, **both, help=f'how many edges: {words}one number, or one by graph')
     parser.add_argument('--price', type=pressure, **both, help='price of an edge: one number, or one by graph')
-
-
-def add_latents(parser: Parser):
-    "What `fit` and `select` have in common"
-    parser.add_argument('--latents', type=number(int, 1), help='how many (default: as the data say, or counted)')
-    parser.add_argument('--lags', type=number(int, 0), help='past frames that count (default: 1 if there is time)')
 
 # %% ../nbs/79_cli.ipynb #63ff0fba
 def add_reproduce(parser: Parser):
@@ -325,20 +260,10 @@ def add_fit(parser: Parser):
     parser.add_argument('path', metavar='DATA.npz', help='arrays x and, optionally, a, z, Gz, Ga')
     add_run_arguments(parser)
     add_pressure(parser, pressure)
-    add_latents(parser)
+    parser.add_argument('--latents', type=number(int, 1), help='how many (default: as the data say, or counted)')
+    parser.add_argument('--lags', type=number(int, 0), help='past frames that count (default: 1 if there is time)')
 
 # %% ../nbs/79_cli.ipynb #f850d828
-def add_select(parser: Parser):
-    "The arguments of `select`"
-    parser.add_argument('source', metavar='NAME|DATA.npz', help='a data set, or arrays of your own')
-    add_run_arguments(parser)
-    add_latents(parser)
-    parser.add_argument('--shares', type=number(float, 0), nargs='+', default=EDGE_SHARES,
-                        help='numbers of edges, as shares of all possible ones')
-    parser.add_argument('--seeds', type=number(int, 2), default=2, help='fits of each (default 2)')
-    parser.add_argument('--n', type=number(int, 20), default=100_000, help='sequences of a data set (default 100000)')
-
-
 def add_sweep_arguments(parser: Parser):
     "What `sweep` and `figures` have in common"
     parser.add_argument('--out', help='folder of the results (default runs/NAME); what it holds is not run again')
@@ -383,7 +308,6 @@ COMMANDS = {  # name -> what it is for, its arguments, what it does, how that is
              lambda: (list_datasets(),), report_list),
     'reproduce': ('generate a data set of the papers, fit, evaluate, compare', add_reproduce, reproduce, report_run),
     'fit': ('fit arrays of your own', add_fit, fit, report_run),
-    'select': ('compare numbers of edges without the truth', add_select, select, report_selection),
     'sweep': ('run what a file declares, into one table', add_sweep, sweep_command, report_sweep),
     'figures': ("run and draw the papers' figures", add_figures, make_figures, report_figures)}
 

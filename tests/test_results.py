@@ -12,7 +12,7 @@ from msr_nb.estimator import METHODS
 from msr_nb.published import read_runs
 
 RESULTS = Path(__file__).resolve().parent.parent / 'nbs/results'
-FILES = {'runs.csv', 'mixing.csv'}
+FILES = {'runs.csv', 'mixing.csv', 'systems.csv', 'cells.csv'}
 LARGEST = 1_500_000  # bytes
 COLUMNS = '''purpose dataset protocol seed data_seed n latents method settings revision commit device threads command
 seconds total_seconds peak_megabytes steps mcc r r_con shd false_negatives false_positives precision recall f1 edges
