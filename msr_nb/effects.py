@@ -62,12 +62,9 @@ class Regression:
         factors = (last / first) ** torch.linspace(0, 1, self.rough_width)
         weight = net[0].weight.detach()
         weight *= first * factors.unsqueeze(1)
-        some = torch.arange(0, self.rough_width * self.alone) / self.alone  # of all frequencies
-        some, inputs = some.long(), torch.arange(len(some)) % d_in
-        size = weight[some].norm(dim=1)
-        signs = weight[some, inputs].sign()
-        weight[some] = 0.
-        weight[some, inputs] = signs * size
+        units = torch.arange(0, self.rough_width * self.alone).div(self.alone).long()  # of all frequencies
+        single = torch.zeros(len(units), d_in).scatter(1, torch.arange(len(units)).unsqueeze(1) % d_in, 1.)
+        weight[units] = single * weight[units].sign() * weight[units].norm(dim=1, keepdim=True)
         return net
 
 # %% ../nbs/50_effects.ipynb #9ad9a9b6
