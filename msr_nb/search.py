@@ -68,7 +68,7 @@ def spread(
     M: Moments,
     epsilon: float,
     cost: Callable = torch.log1p,  # of a cell, by its share in units of epsilon
-    apart: float = 1.,  # price of a nat of dependence among the innovations, where they are consulted
+    apart: float | torch.Tensor = 1.,  # price of a nat of dependence among the innovations, where they are consulted
 ) -> torch.Tensor:  # (...)
     "Soft number of cells in use, plus the price of rows that coincide"
     cells = sum(cost(g / epsilon).sum((-2, -1)) for g in shares(W, M))
@@ -98,7 +98,7 @@ def rotation(V: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
 def check_search(search):
     "Refuse numbers with which there is no search, or one from fine to coarse"
     for field in fields(search): check_kind(getattr(search, field.name), field.name, field.type)
-    for name in ('starts', 'apart', 'steps', 'lr'):
+    for name in ('starts', 'apart', 'trust', 'steps', 'lr'):
         if not getattr(search, name) > 0: raise ValueError(f'{name} must be positive, got {getattr(search, name)}')
     if not 0 <= search.moved < 1: raise ValueError(f'moved must be at least 0 and below 1, got {search.moved}')
     for name in ('coarse', 'strict'):
@@ -112,6 +112,7 @@ class Search:
     "Every number of the search for the sparsest map"
     starts: int = 24  # random starts, searched at once: a few would do (measured below)
     apart: float = 4.  # cells that a nat of dependence among the innovations is worth, for actions (measured below)
+    trust: float = 100.  # that price for the last start of the soft count, in units of `apart`; the first has 1
     steps: int = 400  # of Adam, for each of the two counts; half as many find as much (measured below)
     lr: float = .02  # of the first step, then falling to zero; entries of W are of size 1; half for the strict count
     coarse: tuple[float, float] = (1., .1)  # epsilon of the soft count, at the first and at the last step
@@ -152,7 +153,8 @@ def minima(
     some, (first, last) = M.a if M.z is None else M.z, epsilon or search.coarse
     g, d_z = torch.Generator().manual_seed(seed), round(some.shape[-2] ** .5)
     start = torch.linalg.qr(torch.randn(search.starts, d_z, d_z, generator=g))[0].to(some)
-    def objective(W, done): return spread(W, M, first * (last / first) ** done, apart=search.apart)
+    apart = search.apart * search.trust ** torch.linspace(0, 1, search.starts).to(some)
+    def objective(W, done): return spread(W, M, first * (last / first) ** done, apart=apart)
     return descend(objective, family, start, search.steps, search.lr)
 
 # %% ../nbs/26_search.ipynb #53c506cd
