@@ -179,8 +179,11 @@ def reproduce(
     "Generate a data set of the papers, fit and evaluate"
     given |= {'edges': joined(edges, 'edges'), 'price': joined(price, 'price'),
               'd_z': latents, 'd_x': latents and 2 * latents, **parse_options(options)}
-    config = complete({'dataset': name} | {k: v for k, v in given.items() if v is not None})
-    beside = config | {'edges': None, 'price': 0.} if baseline and config['price'] != 0. else None
+    given = {k: v for k, v in given.items() if v is not None}
+    nothing_known = given.get('method', 'aligned') == 'aligned' and not {'edges', 'price'} & given.keys()
+    config = complete({'dataset': name, 'n_latents': 'auto' if nothing_known else 'true'} | given)
+    without = {'edges': None, 'price': 0., 'n_latents': 'true'}
+    beside = config | without if baseline and config['price'] != 0. else None
     return carry_out(config, out, name, beside=beside, progress=progress)
 
 # %% ../nbs/79_cli.ipynb #89df22ef
@@ -291,7 +294,8 @@ def report_run(
     result: dict,  # what result.json holds
 ):
     "Print the table, and where everything is"
-    print('{dataset}: {edges} edges, {steps:,} steps, {total_seconds:.0f} s in all'.format_map(result))
+    found = '{dataset}: {latents} latents, {edges} edges, {steps:,} steps, {total_seconds:.0f} s in all'
+    print(found.format_map(result))
     if result['mcc'] is not None:
         ours = {'msr_nb': result, 'msr_nb, no sparsity': result['no_sparsity']}
         usual = result['protocol'] and result['latents'] == DATASETS[result['dataset']].d_z

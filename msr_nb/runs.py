@@ -125,7 +125,7 @@ def random_split(
 
 # %% ../nbs/70_runs.ipynb #473f528e
 ESTIMATORS = dict.fromkeys(METHODS, MechanismSparsityICA) | BASELINES  # method -> class
-NOT_FIELDS = ('n_latents', 'folder', 'device', 'progress')  # the first follows from the data
+NOT_FIELDS = ('folder', 'device', 'progress')
 
 
 def run_fields(
@@ -134,7 +134,8 @@ def run_fields(
     "What a run of this method is determined by, by name"
     estimator = signature(lookup(ESTIMATORS, method, 'method')).parameters
     found = {**signature(load_data).parameters, **estimator}
-    return {name: parameter for name, parameter in found.items() if name not in NOT_FIELDS}
+    left_out = (*NOT_FIELDS, *(('n_latents',) * (method not in METHODS)))  # only our methods can count them
+    return {name: parameter for name, parameter in found.items() if name not in left_out}
 
 # %% ../nbs/70_runs.ipynb #8d6cdea2
 def canonical(config: dict) -> str:
@@ -142,7 +143,7 @@ def canonical(config: dict) -> str:
     return json.dumps(config, sort_keys=True, separators=(',', ':'))
 
 # %% ../nbs/70_runs.ipynb #9f210a93
-RUN_KINDS = {'edges': float | dict | str | None, 'recipe': dict | None}
+RUN_KINDS = {'edges': float | dict | str | None, 'n_latents': int | str, 'recipe': dict | None}
 
 
 def check_given(
@@ -156,8 +157,9 @@ def check_given(
     checked = {k: check_kind(v, k, RUN_KINDS.get(k, kinds[k])) for k, v in given.items()}
     try: canonical(checked)
     except TypeError as error: raise ValueError(f'fields must hold numbers, text, lists and tables: {error}') from None
-    if isinstance(edges := checked.get('edges'), str) and edges != 'true':
-        raise ValueError(f"edges must be a number, one by graph, or 'true', got {edges!r}")
+    for name, what, words in (('edges', 'one by graph', ['true']), ('n_latents', "'auto'", ['true', 'auto'])):
+        if isinstance(value := checked.get(name), str) and value not in words:
+            raise ValueError(f"{name} must be a number, {what}, or 'true', got {value!r}")
     return checked
 
 # %% ../nbs/70_runs.ipynb #3b386aa4
@@ -168,7 +170,8 @@ def complete(
     given = check_given(given)
     if 'dataset' not in given: raise ValueError('dataset must be given')
     config = {'revision': REVISION, 'method': 'aligned'}
-    config |= {name: field.default for name, field in run_fields(given.get('method', 'aligned')).items()} | given
+    config |= {name: field.default for name, field in run_fields(given.get('method', 'aligned')).items()}
+    config |= {'n_latents': 'true'} | given
     if given.get('minutes') is not None: config['steps'] = given.get('steps')
     spec = find_spec(config['dataset'])
     config |= {k: getattr(spec, k) for k, v in config.items() if v is None and hasattr(spec, k)}
@@ -233,7 +236,8 @@ def make_estimator(
     "What a run fits"
     config = dict(config)
     if config.get('edges') == 'true': config['edges'] = edge_counts(data)
-    if data.z is not None: config.setdefault('n_latents', data.z.shape[-1])
+    words = {'auto': None, 'true': None if data.z is None else data.z.shape[-1]}
+    if isinstance(config['n_latents'], str): config['n_latents'] = words[config['n_latents']]
     estimator = lookup(ESTIMATORS, config['method'], 'method')
     return estimator(**part_for(config | place, estimator))
 
@@ -356,7 +360,8 @@ def settings_of(
     counts: dict[str, int],  # edges of the true graphs that are known
 ) -> dict:
     "What was set apart from the defaults"
-    apart, defaults = {*IDENTITY, 'checksum', 'n_latents', 'd_z', 'steps'}, defaults_of(config)
+    own = ('n_latents',) if 'checksum' in config else ()  # their number has a column, 'latents'
+    apart, defaults = {*IDENTITY, *own, 'checksum', 'd_z', 'steps'}, defaults_of(config)
     found = {k: v for k, v in config.items() if k not in apart and v != defaults.get(k)}
     return found | {k: by_graph(found[k], counts) for k in ('edges', 'price') if k in found}
 
