@@ -40,19 +40,13 @@ from sklearn.base import BaseEstimator
 from .baselines import BASELINES
 from .checks import check_kind, lookup
 from .datasets import FixedGraph, Splits, Trajectories, find_spec, generate, split_sizes
-from msr_nb.estimator import (
-    METHODS,
-    MechanismSparsityICA,
-    check_actions,
-    check_observations,
-    configurations,
-    count_edges,
-)
+from .estimator import METHODS, MechanismSparsityICA, configurations, count_edges
 from .files import fingerprint, replacing, write_text
 from .graphs import check_graph
 from .metrics import Evaluation, align_graph, evaluate, mcc
 from .plots import plot_correlation, plot_graphs, plot_history, plot_latents, plot_mask_history, save_figure
 from .recipe import REVISION, recipe_fields, recipe_with
+from .recordings import check_actions, check_observations, read, read_actions
 from .vae import MechanismVAE, ModelConfig
 
 # %% ../nbs/70_runs.ipynb #373d10a5
@@ -269,7 +263,9 @@ def check_run(
     tested = len(few.test.x) if data else split_sizes(config['n'], signature(generate).parameters['split'].default)[-1]
     if train.z is not None and tested * train.x.shape[1] <= d_z + 1:
         raise ValueError(TOO_FEW.format(tested * train.x.shape[1], d_z))
-    if isinstance(estimator, MechanismSparsityICA): check_memory(configurations(estimator, train.x, train.a).model)
+    if not isinstance(estimator, MechanismSparsityICA): return
+    x = read(train.x)
+    check_memory(configurations(estimator, x, None if train.a is None else read_actions(train.a, x)).model)
 
 # %% ../nbs/70_runs.ipynb #bae15569
 @cache
