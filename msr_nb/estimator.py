@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['SHARE_KEPT', 'METHODS', 'MEASURE', 'REPORTED', 'SCALES', 'by_graph', 'choose_sparsity', 'guess_latents', 'stages_of',
            'plain', 'check_lags', 'check_sizes', 'Plan', 'as_recipe', 'configurations', 'check_device', 'build',
-           'heard', 'count_latents', 'counted_before', 'report_fitted', 'MechanismSparsityICA', 'as_json',
-           'table_as_json', 'names_in', 'save_estimator', 'load_estimator', 'count_edges']
+           'heard', 'count_latents', 'counted_before', 'report_fitted', 'predict_frames', 'frame_values',
+           'had_latents_been', 'MechanismSparsityICA', 'as_json', 'table_as_json', 'names_in', 'save_estimator',
+           'load_estimator', 'count_edges']
 
 # %% ../nbs/60_estimator.ipynb #cd17d40a
 import copy
@@ -23,7 +24,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from .checks import check_kind, check_nonnegative, check_size, lookup
+from .checks import as_array, check_kind, check_nonnegative, check_numbers, check_size, lookup
 from .edges import Cells, confidences
 from .effects import differences, inputs, some_of
 from .files import load_tensors, save_tensors, with_prefix, write_text
@@ -39,6 +40,7 @@ from msr_nb.recordings import (
     unit_scale,
     windows,
 )
+from .rollouts import had_been, roll_forward
 from .sparsity import Sparsity
 from .training import TrainConfig, Trainer, encode, mean_elbo, seeded
 from .vae import MechanismVAE, ModelConfig
@@ -265,6 +267,52 @@ def report_fitted(
         mixing_jacobian=lambda z: torch.func.vmap(torch.func.jacfwd(model.decoder))(torch.as_tensor(z)).numpy())
     return report_on(known, u.numpy(), u.flipud().numpy())
 
+# %% ../nbs/60_estimator.ipynb #00cd32b0
+def predict_frames(
+    e,  # a fitted MechanismSparsityICA
+    x: Sequences,  # the frames so far
+    a,  # actions of the frames to come, in the form of x; None where there are none
+    steps: int | None,  # frames to come; None: as many as there are actions, or one
+) -> np.ndarray | list[np.ndarray]:
+    "Observations of the frames to come"
+    n, lags = len(x.lengths), e.model_.config.lags
+    if steps is None: steps = 1 if a is None or x.form == 'frames' else as_array(a[0]).shape[0]
+    if x.lengths.min() < lags: raise ValueError(f'x must have at least {lags} frames, got {x.lengths.min()}')
+    form = x.form if steps == 1 or x.form != 'frames' else 'array'
+    coming = Sequences(x.frames[:0], np.full(n, check_size(steps, 'steps')), form)
+    last = x.lengths.cumsum()[:, None] + np.arange(-max(lags, 1), 0)
+    if a is not None: a = torch.from_numpy(read_actions(a, coming, e.d_a_) / e.a_scale_.astype(np.float32))
+    latents = torch.from_numpy(e._latents(x)[last])
+    z = roll_forward(e.model_, latents, None if a is None else a.view(n, steps, -1), steps)
+    return coming.like(e._observations(z.flatten(0, 1)))
+
+# %% ../nbs/60_estimator.ipynb #763c76d4
+def frame_values(
+    value,  # a number; or one a frame, in the form of x without its last axis
+    x: Sequences,
+) -> np.ndarray:  # (N,); NaN where nothing is set
+    "What a latent is set to, frame by frame"
+    if np.ndim(value) == 0: return np.full(len(x.frames), value, np.float32)
+    if x.form == 'list': value = np.concatenate([as_array(part) for part in value])
+    shape = (len(x.lengths), int(x.lengths[0])) if x.form == 'array' else (len(x.frames),)
+    return check_numbers(value, 'values', shape, missing=True).ravel().astype(np.float32)
+
+
+def had_latents_been(
+    e,  # a fitted MechanismSparsityICA
+    x: Sequences,  # observations as they were
+    a: np.ndarray | None,  # (N, d_a), their actions
+    values: dict,  # latent -> what it had been, as in `frame_values`
+) -> np.ndarray | list[np.ndarray]:
+    "Observations as they would have been"
+    z, wanted = torch.from_numpy(e._latents(x)), {j: torch.from_numpy(frame_values(v, x)) for j, v in values.items()}
+    a = None if a is None else torch.from_numpy(a / e.a_scale_.astype(np.float32))
+    frames, new = torch.arange(len(z)), z.clone()
+    for i in frames.split(x.lengths.tolist()) if x.form == 'list' else [frames.view(len(x.lengths), -1)]:
+        i = i.view(1, -1) if i.ndim == 1 else i
+        new[i] = had_been(e.model_, z[i], {j: v[i] for j, v in wanted.items()}, None if a is None else a[i])
+    return x.like(x.frames + (e._observations(new) - e._observations(z)))
+
 # %% ../nbs/60_estimator.ipynb #1b0becdd
 class MechanismSparsityICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     "Nonlinear ICA by mechanism sparsity (Lachapelle et al. 2022)"
@@ -333,6 +381,24 @@ class MechanismSparsityICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         if z.frames.shape[1] != self.n_latents_:
             raise ValueError(f'z must have the {self.n_latents_} latents of the fit, got {z.frames.shape[1]}')
         return z.like(self._observations(z.frames))
+
+    def predict(self,
+        x,  # as in `fit`: the frames so far
+        a=None,  # actions of the frames to come: (n, steps, d_a), a list of (steps, d_a), or labels; (n, d_a) if T = 1
+        steps: int | None = None,  # frames to come; None: as many as `a` has, else one
+    ) -> np.ndarray | list[np.ndarray]:  # shaped as x, with `steps` in place of T
+        "Observations of the frames to come, by the mechanisms' mean"
+        x, _ = self._fitted(x)
+        return predict_frames(self, x, a, steps)
+
+    def intervene(self,
+        x,  # as in `fit`
+        values: dict,  # latent -> a number, or one a frame with NaN where it is left alone
+        a=None,  # actions of x, where there are a past and actions
+    ) -> np.ndarray | list[np.ndarray]:  # float64, shaped as x
+        "Observations had these latents been so, and everything else as it was"
+        x, a = self._fitted(x, a)
+        return had_latents_been(self, x, a, values)
 
     def elbo(self,
         x,  # as in `fit`, held out
