@@ -43,13 +43,14 @@ def names_in(
         raise ValueError('its first line is a row of numbers; it must name the columns')
     return names
 
-# %% ../nbs/69_tables.ipynb #bde5326c
+# %% ../nbs/69_tables.ipynb #8a352b09
 def read_text(path: Path, separator: str) -> pd.DataFrame:
     "A text file whose first line names the columns"
     names = names_in(path, separator)
-    table = pd.read_csv(path, sep=separator, low_memory=False)
-    if not isinstance(table.index, pd.RangeIndex) or table.shape[1] != len(names):
-        raise ValueError('its rows have more values than the first line has names')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', pd.errors.ParserWarning)
+        try: table = pd.read_csv(path, sep=separator, low_memory=False, index_col=False)
+        except pd.errors.ParserWarning: raise ValueError('its rows have more values than it has names') from None
     return table.set_axis(names, axis=1)
 
 # %% ../nbs/69_tables.ipynb #d44c94e9
@@ -223,17 +224,22 @@ def actions_of(
     if len(set(a_names)) < len(a_names): raise ValueError(f'{file}: two actions would be called the same in {a_names}')
     return np.stack([values for _, values in made], 1), a_names
 
-# %% ../nbs/69_tables.ipynb #22c40d8c
+# %% ../nbs/69_tables.ipynb #935feb3a
 def as_dates(column: pd.Series, where: str) -> pd.Series:
     "Dates from what may be text"
-    try:
+    found, said, text = [], '', str(column.iloc[0]).strip()
+    for first in (False,) if text[:4].isdecimal() else (False, True):  # is the day first?
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # pandas says when it guesses a format; what it cannot read, it refuses
-            return pd.to_datetime(column, utc=True)
-    except UNREADABLE as error:
-        raise ValueError(f'{where} must be numbers or dates; pandas says: {in_one_line(error)}') from None
+            try: found.append(pd.to_datetime(column, utc=True, dayfirst=first))
+            except UNREADABLE as error: said = in_one_line(error).partition('. You might')[0]
+    if not found: raise ValueError(f'{where} must be numbers or dates; pandas says: {said}')
+    since = [dates - dates.iloc[0] for dates in found]
+    if not since[0].equals(since[-1]):
+        raise ValueError(f'{where}: is {text!r} in the order of day, month or of month, day? Write year-month-day')
+    return found[0]
 
-# %% ../nbs/69_tables.ipynb #5353bec1
+# %% ../nbs/69_tables.ipynb #a2e27cd4
 def times_of(
     column: pd.Series,
     where: str,  # file and column, for messages
@@ -244,7 +250,7 @@ def times_of(
     if kind(column) == 'categorical': column = column.astype(column.cat.categories.dtype)
     if kind(column) == 'timedelta64': return column.astype('int64').to_numpy()
     if kind(column) not in NUMBERS - {'boolean'}: return as_dates(column, where).astype('int64').to_numpy()
-    if kind(column) == 'integer': return column.to_numpy(np.int64)
+    if pd.api.types.is_signed_integer_dtype(column): return column.to_numpy(np.int64)
     values = as_numbers(column)
     if not np.isfinite(values).all(): raise ValueError(f'{where} has an infinite value')
     return values
@@ -295,7 +301,7 @@ class Table(NamedTuple):
     rows: np.ndarray  # row of the file, from 0 after the header, of each frame, one sequence after another
     notes: list[str]  # what was done that the user may not expect, in sentences
 
-# %% ../nbs/69_tables.ipynb #3efeda03
+# %% ../nbs/69_tables.ipynb #076b28d5
 def lay_out(
     table: pd.DataFrame,
     file: str,  # for messages
@@ -304,6 +310,7 @@ def lay_out(
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:  # (n,) rows in order; where sequences begin, but the first; notes
     "The order of the rows, and where to split it"
     ids, where = None if sequence is None else table[sequence], f'{file}, {time}'
+    if ids is not None and kind(ids) == 'mixed': raise ValueError(f'{file}, {sequence} must be text, numbers or dates')
     gone = [] if ids is None else np.flatnonzero(ids.isna())
     if len(gone): raise ValueError(f'{file}, {sequence} has no value in row {gone[0]}')
     codes = np.zeros(len(table), int) if ids is None else pd.factorize(ids, sort=True)[0]
@@ -450,17 +457,18 @@ def same_columns(
     return [(i, j) for i, j in np.argwhere(np.abs(r) > 1 - SAME).tolist()
             if log_orders(np.where(np.isnan(x[:, i]), np.nan, y[:, j])) > least]
 
-# %% ../nbs/69_tables.ipynb #1e58e87d
+# %% ../nbs/69_tables.ipynb #b0ace0d8
 def share_alone(
     x: np.ndarray,  # (m, d); rows with a missing value are left out
 ) -> np.ndarray:  # (d,), in [0, 1]
     "Share of each column's variance that is no linear function of the other columns"
     x = x[~np.isnan(x).any(1)]
-    if len(x) < x.shape[1] + 10: return np.ones(x.shape[1])
-    C = correlations(x, x)
-    np.fill_diagonal(C, 1)
-    size, direction = np.linalg.eigh(C)
-    return 1 / (direction**2 / np.maximum(size, 1e-15)).sum(1)
+    share, least = np.ones(x.shape[1]), x.shape[1] + 10
+    asked = np.flatnonzero((x != np.median(x, 0)).sum(0) >= least) if len(x) >= least else []
+    if not len(asked): return share
+    size, direction = np.linalg.eigh(correlations(x[:, asked], x[:, asked]))
+    share[asked] = 1 / (direction**2 / np.maximum(size, 1e-15)).sum(1)
+    return share
 
 # %% ../nbs/69_tables.ipynb #ca831aa0
 def listed(
