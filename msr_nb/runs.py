@@ -315,9 +315,13 @@ PROBE = 2_000  # sequences of the validation data that curves and kept latents a
 
 
 def score_probe(data: Trajectories) -> Callable:
-    "A probe that adds the MCC to the history"
-    x, z = data.x[:PROBE], data.z[:PROBE]
-    return lambda estimator: {'mcc': mcc(all_frames(z), all_frames(estimator.transform(x))).score}
+    "A probe that adds the ELBO, and the MCC where it is known, to the history"
+    some = data._replace(x=data.x[:PROBE], **{k: v[:PROBE] for k in 'az' if (v := getattr(data, k)) is not None})
+    def probe(estimator):
+        found = {'valid_elbo': ask(estimator.elbo, some)}
+        if some.z is None: return found
+        return found | {'mcc': mcc(all_frames(some.z), all_frames(estimator.transform(some.x))).score}
+    return probe
 
 
 class Run(NamedTuple):
@@ -338,7 +342,7 @@ def run(
     begin = time.perf_counter()
     if data is None: data = load_data(**part_for(config, load_data))
     estimator, start = make_estimator(config, data.train, folder=folder, progress=show), time.perf_counter()
-    probe = {'probe': score_probe(data.valid)} if watch and data.valid.z is not None else {}
+    probe = {'probe': score_probe(data.valid)} if watch else {}
     ask(estimator.fit, data.train, **part_for(probe, estimator.fit))
     scores, end = scores_of(estimator, data), time.perf_counter()
     record = {**identity(config, data), **provenance(), **scores, 'udr': None, 'seconds': round(end - start, 2),
