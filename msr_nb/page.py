@@ -13,7 +13,7 @@ __all__ = ['WARNINGS', 'NOTHING', 'HALF', 'EMPTY', 'FEWEST_ROWS', 'RISING', 'APA
            'plot_course', 'plot_distributions', 'plot_explained', 'latent_section', 'convergence', 'training_section',
            'assumptions', 'assumption_section', 'as_text', 'made_section', 'page']
 
-# %% ../nbs/78_page.ipynb #caaf2ba6
+# %% ../nbs/78_page.ipynb #acb666fd
 import base64
 import re
 from collections.abc import Callable
@@ -36,7 +36,7 @@ from .identifiability import LINEAR, NO_DIMENSION, Report
 from .plots import BLUE, GREY, STYLE, SURE, VERMILION, Picture, panels, plot_history, plot_mechanisms
 from .recipe import REVISION, Recipe, recipe_fields, recipe_with
 
-# %% ../nbs/78_page.ipynb #5456cfe5
+# %% ../nbs/78_page.ipynb #d45bf56b
 @dataclass(frozen=True)
 class Facts:
     "What a page is about"
@@ -62,7 +62,7 @@ class Facts:
     recipe: Recipe
     params: dict  # of the estimator, as far as they differ from the defaults
 
-# %% ../nbs/78_page.ipynb #a2e3640d
+# %% ../nbs/78_page.ipynb #269f7a63
 def names_of(
     given,  # names, or None
     symbol: str,  # for those that have none
@@ -78,7 +78,7 @@ def moved_frames(
     "In how many frames an action is not at its most frequent value"
     return np.array([len(column) - np.unique(column, return_counts=True)[1].max() for column in a.T], int)
 
-# %% ../nbs/78_page.ipynb #5381a2da
+# %% ../nbs/78_page.ipynb #0f069dc8
 @torch.no_grad()
 def there_and_back(
     estimator: MechanismSparsityICA,  # fitted
@@ -91,7 +91,7 @@ def there_and_back(
     constant = (x == x[:1]).all(0)
     return z, np.where(constant, np.nan, 1 - missed / np.where(constant, 1, variance))
 
-# %% ../nbs/78_page.ipynb #36f52cf7
+# %% ../nbs/78_page.ipynb #8a8facf7
 def changed_params(
     estimator: MechanismSparsityICA,
 ) -> dict:
@@ -107,7 +107,7 @@ def recipe_of(estimator: MechanismSparsityICA) -> Recipe:
     "The recipe that the fit followed"
     return estimator.recipe if isinstance(estimator.recipe, Recipe) else recipe_with(estimator.recipe or {})
 
-# %% ../nbs/78_page.ipynb #23ac4ace
+# %% ../nbs/78_page.ipynb #e3e2dc1c
 def gather(
     estimator: MechanismSparsityICA,  # fitted
     x,  # (n, T, d_x) or (n, d_x)
@@ -134,7 +134,7 @@ def gather(
         (z - mean) / spread, (e.transform(x[:1])[0] - mean) / spread,
         e.elbo(x[some], None if a is None else a[some]), e.history_, e.stages_, report, recipe, changed_params(e))
 
-# %% ../nbs/78_page.ipynb #3b210471
+# %% ../nbs/78_page.ipynb #4e391d2a
 WARNINGS = {}  # name -> function of Facts, to a sentence or None
 
 
@@ -148,7 +148,7 @@ def warnings_of(facts: Facts) -> list[str]:
     "All sentences that apply"
     return [sentence for warn in WARNINGS.values() if (sentence := warn(facts))]
 
-# %% ../nbs/78_page.ipynb #2f378a7b
+# %% ../nbs/78_page.ipynb #7ed37f44
 def listed(
     names,  # of things
     most: int = 6,  # how many are named
@@ -168,7 +168,7 @@ def percent(share: float) -> str:
     "A share as a percentage with two digits"
     return f'{100 * share:.2g} %' if share < .995 else '100 %'
 
-# %% ../nbs/78_page.ipynb #cd38de26
+# %% ../nbs/78_page.ipynb #493ef0ae
 NOTHING = -.5 * (1 + np.log(2 * np.pi))  # nats per sensor and frame, of one who knows mean and variance alone
 
 
@@ -182,7 +182,7 @@ def worthless_fit(facts: Facts) -> str | None:
             'What to do: give it more steps or minutes; if that does not help, a smaller step size '
             "(train_options={'lr': ..}).")
 
-# %% ../nbs/78_page.ipynb #95e5adbf
+# %% ../nbs/78_page.ipynb #985d3298
 def cells_where(
     facts: Facts,
     which: Callable,  # graph and confidence of a cell, (d_z, d_in) each -> booleans
@@ -197,7 +197,7 @@ def all_open(facts: Facts) -> bool:
     "Was there nothing that closes edges?"
     return set(facts.stages.stage) <= {'open', 'measure'}
 
-# %% ../nbs/78_page.ipynb #6ba48506
+# %% ../nbs/78_page.ipynb #c5fb7662
 @warning
 def doubtful_edges(facts: Facts) -> str | None:
     "Cells that may be edges or not"
@@ -221,7 +221,7 @@ def open_graph(facts: Facts) -> str | None:
     return ('All edges are open, for nothing pressed on them (a price of 0): the latents are mixtures, '
             'and the graph says nothing. What to do: fit without price=0.')
 
-# %% ../nbs/78_page.ipynb #7e22b60f
+# %% ../nbs/78_page.ipynb #af8a3a16
 def edgeless(facts: Facts) -> tuple[list[str], list[str]]:
     "Latents without any edge, and those that have children but no parents"
     parents = sum(G.sum(1) for G in facts.graphs.values())
@@ -249,7 +249,7 @@ def undriven_latents(facts: Facts) -> str | None:
             'The theorems need that every latent is moved. What to do: record with an action that moves it, '
             'or with frames closer together if its own past should.')
 
-# %% ../nbs/78_page.ipynb #8f059a63
+# %% ../nbs/78_page.ipynb #bed78975
 @warning
 def mixed_latents(facts: Facts) -> str | None:
     "Latents that the criterion leaves open"
@@ -261,7 +261,7 @@ def mixed_latents(facts: Facts) -> str | None:
             'What to do: report such latents as a group, '
             'or record with an action that moves one of them without the others.')
 
-# %% ../nbs/78_page.ipynb #fa4b668c
+# %% ../nbs/78_page.ipynb #d93c9e3e
 def with_names(
     text: str,  # of a report, where actions are 'action 0' or 'a0'
     actions: list[str],
@@ -281,7 +281,7 @@ def unvaried_mechanisms(facts: Facts) -> str | None:
     return (f'Mechanisms do not vary enough for the theorems: {said}. What to do: vary the actions more, in strength '
             'and one at a time, so that no two latents follow them in the same proportion.')
 
-# %% ../nbs/78_page.ipynb #3e374853
+# %% ../nbs/78_page.ipynb #e9957030
 HALF = .5  # of a sensor's variance: with less, it does more that is unknown than known
 
 
@@ -302,7 +302,7 @@ def constant_sensors(facts: Facts) -> str | None:
     still = [facts.sensors[i] for i in np.flatnonzero(np.isnan(facts.explained))]
     return f'{listed(still)} never changes in these data. What to do: leave it out of x.' if still else None
 
-# %% ../nbs/78_page.ipynb #283f705b
+# %% ../nbs/78_page.ipynb #b4226453
 EMPTY = float(PRIOR.mean[0].exp())  # share that an empty cell is expected to have: chance should be less
 
 
@@ -319,7 +319,7 @@ def few_frames(facts: Facts) -> str | None:
             f'What to do: record at least {int(np.ceil(numbers / EMPTY)):,} frames, ask for fewer latents or merge '
             f'actions; until then trust only edges whose share is far above {percent(numbers / frames)}.')
 
-# %% ../nbs/78_page.ipynb #8b23bf0e
+# %% ../nbs/78_page.ipynb #1f35d8e3
 @warning
 def rare_actions(facts: Facts) -> str | None:
     "Actions that hardly ever change"
@@ -331,7 +331,7 @@ def rare_actions(facts: Facts) -> str | None:
             f'{2 * EMPTY ** .5:.2f} of a standard deviation. '
             f'What to do: act in at least {int(np.ceil(1 / (4 * EMPTY)))} frames, or leave the action out.')
 
-# %% ../nbs/78_page.ipynb #f1fd5cc2
+# %% ../nbs/78_page.ipynb #470e74e4
 class Tail(NamedTuple):
     "The end of the last stage that has an ELBO"
     stage: str
@@ -355,7 +355,7 @@ def tail_of(history: pd.DataFrame) -> Tail | None:
     scatter = np.sqrt(np.square(elbo - line).sum() / (len(rows) - 2))
     return Tail(rows.stage.iloc[0], int(np.ptp(steps)), float(line[-1] - line[0]), float(scatter))
 
-# %% ../nbs/78_page.ipynb #b10caa27
+# %% ../nbs/78_page.ipynb #e9243a35
 @warning
 def unfinished_training(facts: Facts) -> str | None:
     "The ELBO still rises"
@@ -366,17 +366,17 @@ def unfinished_training(facts: Facts) -> str | None:
             f'ELBO still rose by {tail.rise:.2g} nats per sensor and frame; rows scatter by {tail.scatter:.1g}. {still}'
             'What to do: give it more steps or minutes, say twice as many, and see whether the graph stays the same.')
 
-# %% ../nbs/78_page.ipynb #b878de66
+# %% ../nbs/78_page.ipynb #bb8e18e3
 @warning
 def unlike_data(facts: Facts) -> str | None:
     "The ELBO is lower than in training"
     lower = facts.history.elbo.dropna().iloc[-1] - facts.elbo
     if lower <= .5 * np.log(2): return None
-    return (f'On the data of this page the ELBO is {lower:.2g} nats per sensor and frame lower than in training. Either '
-            'they are unlike the data of the fit, or the fit has learned its data by heart. What to do: look for sensors '
-            'that have changed; otherwise record more frames, or fit with fewer latents or smaller networks.')
+    return (f'On the data of this page the ELBO is {lower:.2g} nats per sensor and frame lower than in training. '
+            'Either they are unlike the data of the fit, or the fit has learned its data by heart. What to do: look for '
+            'sensors that have changed; otherwise record more frames, or fit with fewer latents or smaller networks.')
 
-# %% ../nbs/78_page.ipynb #ad0688c4
+# %% ../nbs/78_page.ipynb #d02289b8
 @warning
 def lucky_search(facts: Facts) -> str | None:
     "Few starts of the search found the map"
@@ -390,7 +390,7 @@ def lucky_search(facts: Facts) -> str | None:
             f"What to do: search from more starts (recipe={{'alignment.search.starts': {4 * starts}}}), "
             'and compare fits with several seeds.')
 
-# %% ../nbs/78_page.ipynb #5bef6a86
+# %% ../nbs/78_page.ipynb #d5eb5d96
 @warning
 def as_many_as_sensors(facts: Facts) -> str | None:
     "The number of latents is at its bound"
@@ -413,7 +413,7 @@ def unheard_latents(facts: Facts) -> str | None:
             'line below which a latent is not counted. There are perhaps more of them than are needed. '
             f'What to do: fit with n_latents={left} and see whether the ELBO of data kept out is as good.')
 
-# %% ../nbs/78_page.ipynb #e55d16fe
+# %% ../nbs/78_page.ipynb #aff4e41c
 def image(
     figure: Figure,
     alt: str,  # what it shows, in words
@@ -438,7 +438,7 @@ def table(
 
 def paragraph(text: str) -> str: return f'<p>{escape(text)}</p>'
 
-# %% ../nbs/78_page.ipynb #f479f037
+# %% ../nbs/78_page.ipynb #2076cf29
 def edges_in_words(facts: Facts) -> str:
     "How many edges there are, of which kind, and how many are doubtful"
     kinds = {'Gz': 'between latents', 'Ga': 'from actions'}
@@ -470,7 +470,7 @@ def warning_list(
     parts = [escape(str(sentence)).replace('What to do:', '<br><b>What to do:</b>') for sentence in said]
     return '<ul class="warnings">' + ''.join(f'<li>{part}</li>' for part in parts) + '</ul>'
 
-# %% ../nbs/78_page.ipynb #9d70f300
+# %% ../nbs/78_page.ipynb #3021f05d
 def edge_table(facts: Facts) -> pd.DataFrame:
     "A row for each edge, strongest first"
     parents = {'Gz': facts.latents, 'Ga': facts.actions}
@@ -498,7 +498,7 @@ def graph_section(facts: Facts) -> str:
     drawn = image(picture, 'Arrows from parents to children, as in the table', least='30rem')
     return drawn + paragraph(said) + table(rows)
 
-# %% ../nbs/78_page.ipynb #fef80580
+# %% ../nbs/78_page.ipynb #ffbfb90c
 APART = 6.  # standard deviations between two rows: nearly all of a latent is within three
 SHOWN = 500  # frames of a course: more would be a smear at the width of a page
 
@@ -531,7 +531,7 @@ def plot_distributions(
         ax.set(title=name, yticks=[], xticks=[-3, 0, 3])
     return figure
 
-# %% ../nbs/78_page.ipynb #27d4a6ac
+# %% ../nbs/78_page.ipynb #0c6b4fd5
 BARS = 30  # sensors at most: the worst ones
 
 
@@ -553,7 +553,7 @@ def plot_explained(
     ax.invert_yaxis()
     return figure
 
-# %% ../nbs/78_page.ipynb #bbb9ff74
+# %% ../nbs/78_page.ipynb #3ae3d928
 def latent_section(facts: Facts) -> str:
     "The latents, and how well they explain the sensors"
     _, T = facts.size
@@ -568,7 +568,7 @@ def latent_section(facts: Facts) -> str:
             + paragraph(f'How much of each sensor the latents explain{worst}. The dotted line is at one half.')
             + (image(plot_explained(facts.explained, facts.sensors), 'A bar for each sensor') if kept else ''))
 
-# %% ../nbs/78_page.ipynb #a2f37b37
+# %% ../nbs/78_page.ipynb #1d2d6447
 def convergence(facts: Facts) -> str:
     "Whether the ELBO has stopped rising, and how far it came back"
     tail, history = tail_of(facts.history), facts.history
@@ -597,7 +597,7 @@ def training_section(facts: Facts) -> str:
     return (paragraph(convergence(facts)) + image(picture, 'Curves over training', least='30rem')
             + paragraph('Grey lines are the ends of stages.') + table(rows.round({'seconds': 1})))
 
-# %% ../nbs/78_page.ipynb #11d15896
+# %% ../nbs/78_page.ipynb #58207ec8
 def assumptions(facts: Facts) -> pd.DataFrame:
     "What the theorems need, whether the fitted model has it, and how it shows"
     report, names = facts.report, facts.latents
@@ -617,7 +617,7 @@ def assumptions(facts: Facts) -> pd.DataFrame:
     rows = [(what, 'holds' if holds else 'fails', how) for what, holds, how in rows]
     return pd.DataFrame(rows, columns=['assumption', 'at the fitted model', 'how it shows'])
 
-# %% ../nbs/78_page.ipynb #fe03a721
+# %% ../nbs/78_page.ipynb #cf2a454d
 def assumption_section(facts: Facts) -> str:
     "What holds, and which latents stay open"
     sets, mixed = facts.report.latents['sets'], facts.report.latents['mixed with']
@@ -632,7 +632,7 @@ def assumption_section(facts: Facts) -> str:
                         'and the latents with which it may stay mixed nevertheless:')
             + table(latents))
 
-# %% ../nbs/78_page.ipynb #50f34428
+# %% ../nbs/78_page.ipynb #667bef8f
 def as_text(value) -> str:
     "A parameter in words that Python understands; dataclasses as dicts"
     return repr(asdict(value) if is_dataclass(value) else value)
@@ -646,7 +646,7 @@ def made_section(facts: Facts) -> str:
     return (paragraph('Parameters that are not in the table had their defaults.')
             + table(pd.DataFrame(rows, columns=['what', 'value']).astype(str)))
 
-# %% ../nbs/78_page.ipynb #44232d80
+# %% ../nbs/78_page.ipynb #3e22defb
 LOOK = """
 body { margin: 0 auto; max-width: 50rem; padding: 1rem; color: #222; background: #fff; line-height: 1.5;
   font-family: system-ui, sans-serif; overflow-wrap: break-word }
@@ -663,7 +663,7 @@ SECTIONS = {  # title -> function of the facts, after summary and warnings
     'What drives what': graph_section, 'Latents and sensors': latent_section, 'Training': training_section,
     'What the theorems need': assumption_section, 'How it was made': made_section}
 
-# %% ../nbs/78_page.ipynb #b7155404
+# %% ../nbs/78_page.ipynb #1af475c2
 def page(
     estimator: MechanismSparsityICA,  # fitted
     x,  # (n, T, d_x) or (n, d_x), what it was fitted on or like it
