@@ -13,7 +13,7 @@ __all__ = ['WARNINGS', 'NOTHING', 'HALF', 'EMPTY', 'FEWEST_ROWS', 'RISING', 'APA
            'plot_course', 'plot_distributions', 'plot_explained', 'latent_section', 'convergence', 'training_section',
            'assumptions', 'assumption_section', 'as_text', 'made_section', 'page']
 
-# %% ../nbs/78_page.ipynb #acb666fd
+# %% ../nbs/78_page.ipynb #809b390b
 import base64
 import re
 from collections.abc import Callable
@@ -36,7 +36,7 @@ from .identifiability import LINEAR, NO_DIMENSION, Report
 from .plots import BLUE, GREY, STYLE, SURE, VERMILION, Picture, panels, plot_history, plot_mechanisms
 from .recipe import REVISION, Recipe, recipe_fields, recipe_with
 
-# %% ../nbs/78_page.ipynb #d45bf56b
+# %% ../nbs/78_page.ipynb #29227346
 @dataclass(frozen=True)
 class Facts:
     "What a page is about"
@@ -62,7 +62,7 @@ class Facts:
     recipe: Recipe
     params: dict  # of the estimator, as far as they differ from the defaults
 
-# %% ../nbs/78_page.ipynb #269f7a63
+# %% ../nbs/78_page.ipynb #7ddd7f9c
 def names_of(
     given,  # names, or None
     symbol: str,  # for those that have none
@@ -78,7 +78,7 @@ def moved_frames(
     "In how many frames an action is not at its most frequent value"
     return np.array([len(column) - np.unique(column, return_counts=True)[1].max() for column in a.T], int)
 
-# %% ../nbs/78_page.ipynb #0f069dc8
+# %% ../nbs/78_page.ipynb #4397aa19
 @torch.no_grad()
 def there_and_back(
     estimator: MechanismSparsityICA,  # fitted
@@ -91,7 +91,7 @@ def there_and_back(
     constant = (x == x[:1]).all(0)
     return z, np.where(constant, np.nan, 1 - missed / np.where(constant, 1, variance))
 
-# %% ../nbs/78_page.ipynb #8a8facf7
+# %% ../nbs/78_page.ipynb #f1a81fc2
 def changed_params(
     estimator: MechanismSparsityICA,
 ) -> dict:
@@ -107,7 +107,7 @@ def recipe_of(estimator: MechanismSparsityICA) -> Recipe:
     "The recipe that the fit followed"
     return estimator.recipe if isinstance(estimator.recipe, Recipe) else recipe_with(estimator.recipe or {})
 
-# %% ../nbs/78_page.ipynb #e3e2dc1c
+# %% ../nbs/78_page.ipynb #f849f220
 def gather(
     estimator: MechanismSparsityICA,  # fitted
     x,  # (n, T, d_x) or (n, d_x)
@@ -134,7 +134,7 @@ def gather(
         (z - mean) / spread, (e.transform(x[:1])[0] - mean) / spread,
         e.elbo(x[some], None if a is None else a[some]), e.history_, e.stages_, report, recipe, changed_params(e))
 
-# %% ../nbs/78_page.ipynb #4e391d2a
+# %% ../nbs/78_page.ipynb #3fcf52c0
 WARNINGS = {}  # name -> function of Facts, to a sentence or None
 
 
@@ -148,15 +148,17 @@ def warnings_of(facts: Facts) -> list[str]:
     "All sentences that apply"
     return [sentence for warn in WARNINGS.values() if (sentence := warn(facts))]
 
-# %% ../nbs/78_page.ipynb #7ed37f44
+# %% ../nbs/78_page.ipynb #c34000da
 def listed(
     names,  # of things
     most: int = 6,  # how many are named
+    between: str = ', ',
+    last: str = ' and ',
 ) -> str:
     "a, b and c; a long list ends in how many more there are"
     names = list(names)
     if len(names) > most: names = [*names[:most - 1], f'{len(names) - most + 1} more']
-    return ' and '.join([', '.join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return last.join([between.join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def counted(n: int, noun: str) -> str:
@@ -168,7 +170,7 @@ def percent(share: float) -> str:
     "A share as a percentage with two digits"
     return f'{100 * share:.2g} %' if share < .995 else '100 %'
 
-# %% ../nbs/78_page.ipynb #493ef0ae
+# %% ../nbs/78_page.ipynb #6af06a75
 NOTHING = -.5 * (1 + np.log(2 * np.pi))  # nats per sensor and frame, of one who knows mean and variance alone
 
 
@@ -182,7 +184,7 @@ def worthless_fit(facts: Facts) -> str | None:
             'What to do: give it more steps or minutes; if that does not help, a smaller step size '
             "(train_options={'lr': ..}).")
 
-# %% ../nbs/78_page.ipynb #985d3298
+# %% ../nbs/78_page.ipynb #f543ec41
 def cells_where(
     facts: Facts,
     which: Callable,  # graph and confidence of a cell, (d_z, d_in) each -> booleans
@@ -197,7 +199,7 @@ def all_open(facts: Facts) -> bool:
     "Was there nothing that closes edges?"
     return set(facts.stages.stage) <= {'open', 'measure'}
 
-# %% ../nbs/78_page.ipynb #c5fb7662
+# %% ../nbs/78_page.ipynb #6657ae96
 @warning
 def doubtful_edges(facts: Facts) -> str | None:
     "Cells that may be edges or not"
@@ -221,7 +223,7 @@ def open_graph(facts: Facts) -> str | None:
     return ('All edges are open, for nothing pressed on them (a price of 0): the latents are mixtures, '
             'and the graph says nothing. What to do: fit without price=0.')
 
-# %% ../nbs/78_page.ipynb #af8a3a16
+# %% ../nbs/78_page.ipynb #ee15656b
 def edgeless(facts: Facts) -> tuple[list[str], list[str]]:
     "Latents without any edge, and those that have children but no parents"
     parents = sum(G.sum(1) for G in facts.graphs.values())
@@ -249,7 +251,7 @@ def undriven_latents(facts: Facts) -> str | None:
             'The theorems need that every latent is moved. What to do: record with an action that moves it, '
             'or with frames closer together if its own past should.')
 
-# %% ../nbs/78_page.ipynb #bed78975
+# %% ../nbs/78_page.ipynb #26286d33
 @warning
 def mixed_latents(facts: Facts) -> str | None:
     "Latents that the criterion leaves open"
@@ -257,11 +259,12 @@ def mixed_latents(facts: Facts) -> str | None:
     mixed = {name: listed(facts.latents[j] for j in others) for name, others
              in zip(facts.latents, facts.report.latents['mixed with'], strict=True) if others and name not in idle}
     if not mixed: return None
-    return (f'The graph does not tell all latents apart: {listed(f"{i} may contain {j}" for i, j in mixed.items())}. '
+    said = listed((f'{i} may contain {j}' for i, j in mixed.items()), between='; ', last='; ')
+    return (f'The graph does not tell all latents apart: {said}. '
             'What to do: report such latents as a group, '
             'or record with an action that moves one of them without the others.')
 
-# %% ../nbs/78_page.ipynb #d93c9e3e
+# %% ../nbs/78_page.ipynb #29ea32af
 def with_names(
     text: str,  # of a report, where actions are 'action 0' or 'a0'
     actions: list[str],
@@ -281,7 +284,7 @@ def unvaried_mechanisms(facts: Facts) -> str | None:
     return (f'Mechanisms do not vary enough for the theorems: {said}. What to do: vary the actions more, in strength '
             'and one at a time, so that no two latents follow them in the same proportion.')
 
-# %% ../nbs/78_page.ipynb #e9957030
+# %% ../nbs/78_page.ipynb #82fb72c8
 HALF = .5  # of a sensor's variance: with less, it does more that is unknown than known
 
 
@@ -302,7 +305,7 @@ def constant_sensors(facts: Facts) -> str | None:
     still = [facts.sensors[i] for i in np.flatnonzero(np.isnan(facts.explained))]
     return f'{listed(still)} never changes in these data. What to do: leave it out of x.' if still else None
 
-# %% ../nbs/78_page.ipynb #b4226453
+# %% ../nbs/78_page.ipynb #109410d8
 EMPTY = float(PRIOR.mean[0].exp())  # share that an empty cell is expected to have: chance should be less
 
 
@@ -319,7 +322,7 @@ def few_frames(facts: Facts) -> str | None:
             f'What to do: record at least {int(np.ceil(numbers / EMPTY)):,} frames, ask for fewer latents or merge '
             f'actions; until then trust only edges whose share is far above {percent(numbers / frames)}.')
 
-# %% ../nbs/78_page.ipynb #1f35d8e3
+# %% ../nbs/78_page.ipynb #96a6e3f6
 @warning
 def rare_actions(facts: Facts) -> str | None:
     "Actions that hardly ever change"
@@ -331,7 +334,7 @@ def rare_actions(facts: Facts) -> str | None:
             f'{2 * EMPTY ** .5:.2f} of a standard deviation. '
             f'What to do: act in at least {int(np.ceil(1 / (4 * EMPTY)))} frames, or leave the action out.')
 
-# %% ../nbs/78_page.ipynb #470e74e4
+# %% ../nbs/78_page.ipynb #ef143f1a
 class Tail(NamedTuple):
     "The end of the last stage that has an ELBO"
     stage: str
@@ -355,7 +358,7 @@ def tail_of(history: pd.DataFrame) -> Tail | None:
     scatter = np.sqrt(np.square(elbo - line).sum() / (len(rows) - 2))
     return Tail(rows.stage.iloc[0], int(np.ptp(steps)), float(line[-1] - line[0]), float(scatter))
 
-# %% ../nbs/78_page.ipynb #e9243a35
+# %% ../nbs/78_page.ipynb #4777681c
 @warning
 def unfinished_training(facts: Facts) -> str | None:
     "The ELBO still rises"
@@ -366,17 +369,17 @@ def unfinished_training(facts: Facts) -> str | None:
             f'ELBO still rose by {tail.rise:.2g} nats per sensor and frame; rows scatter by {tail.scatter:.1g}. {still}'
             'What to do: give it more steps or minutes, say twice as many, and see whether the graph stays the same.')
 
-# %% ../nbs/78_page.ipynb #bb8e18e3
+# %% ../nbs/78_page.ipynb #e41b7bf6
 @warning
 def unlike_data(facts: Facts) -> str | None:
     "The ELBO is lower than in training"
     lower = facts.history.elbo.dropna().iloc[-1] - facts.elbo
     if lower <= .5 * np.log(2): return None
     return (f'On the data of this page the ELBO is {lower:.2g} nats per sensor and frame lower than in training. '
-            'Either they are unlike the data of the fit, or the fit has learned its data by heart. What to do: look for '
-            'sensors that have changed; otherwise record more frames, or fit with fewer latents or smaller networks.')
+            'Either they are unlike the data of the fit, or the fit has learned its data by heart. What to do: look '
+            'for sensors that have changed; otherwise record more frames, or fit fewer latents or smaller networks.')
 
-# %% ../nbs/78_page.ipynb #d02289b8
+# %% ../nbs/78_page.ipynb #4b5e22ce
 @warning
 def lucky_search(facts: Facts) -> str | None:
     "Few starts of the search found the map"
@@ -390,7 +393,7 @@ def lucky_search(facts: Facts) -> str | None:
             f"What to do: search from more starts (recipe={{'alignment.search.starts': {4 * starts}}}), "
             'and compare fits with several seeds.')
 
-# %% ../nbs/78_page.ipynb #d5eb5d96
+# %% ../nbs/78_page.ipynb #478cf1d4
 @warning
 def as_many_as_sensors(facts: Facts) -> str | None:
     "The number of latents is at its bound"
@@ -413,7 +416,7 @@ def unheard_latents(facts: Facts) -> str | None:
             'line below which a latent is not counted. There are perhaps more of them than are needed. '
             f'What to do: fit with n_latents={left} and see whether the ELBO of data kept out is as good.')
 
-# %% ../nbs/78_page.ipynb #aff4e41c
+# %% ../nbs/78_page.ipynb #4ea25e41
 def image(
     figure: Figure,
     alt: str,  # what it shows, in words
@@ -438,7 +441,7 @@ def table(
 
 def paragraph(text: str) -> str: return f'<p>{escape(text)}</p>'
 
-# %% ../nbs/78_page.ipynb #2076cf29
+# %% ../nbs/78_page.ipynb #436559c7
 def edges_in_words(facts: Facts) -> str:
     "How many edges there are, of which kind, and how many are doubtful"
     kinds = {'Gz': 'between latents', 'Ga': 'from actions'}
@@ -470,7 +473,7 @@ def warning_list(
     parts = [escape(str(sentence)).replace('What to do:', '<br><b>What to do:</b>') for sentence in said]
     return '<ul class="warnings">' + ''.join(f'<li>{part}</li>' for part in parts) + '</ul>'
 
-# %% ../nbs/78_page.ipynb #3021f05d
+# %% ../nbs/78_page.ipynb #6c8f42cc
 def edge_table(facts: Facts) -> pd.DataFrame:
     "A row for each edge, strongest first"
     parents = {'Gz': facts.latents, 'Ga': facts.actions}
@@ -498,7 +501,7 @@ def graph_section(facts: Facts) -> str:
     drawn = image(picture, 'Arrows from parents to children, as in the table', least='30rem')
     return drawn + paragraph(said) + table(rows)
 
-# %% ../nbs/78_page.ipynb #ffbfb90c
+# %% ../nbs/78_page.ipynb #c78de494
 APART = 6.  # standard deviations between two rows: nearly all of a latent is within three
 SHOWN = 500  # frames of a course: more would be a smear at the width of a page
 
@@ -531,7 +534,7 @@ def plot_distributions(
         ax.set(title=name, yticks=[], xticks=[-3, 0, 3])
     return figure
 
-# %% ../nbs/78_page.ipynb #0c6b4fd5
+# %% ../nbs/78_page.ipynb #16be0c4b
 BARS = 30  # sensors at most: the worst ones
 
 
@@ -553,7 +556,7 @@ def plot_explained(
     ax.invert_yaxis()
     return figure
 
-# %% ../nbs/78_page.ipynb #3ae3d928
+# %% ../nbs/78_page.ipynb #f63a04a9
 def latent_section(facts: Facts) -> str:
     "The latents, and how well they explain the sensors"
     _, T = facts.size
@@ -568,15 +571,15 @@ def latent_section(facts: Facts) -> str:
             + paragraph(f'How much of each sensor the latents explain{worst}. The dotted line is at one half.')
             + (image(plot_explained(facts.explained, facts.sensors), 'A bar for each sensor') if kept else ''))
 
-# %% ../nbs/78_page.ipynb #1d2d6447
+# %% ../nbs/78_page.ipynb #3d691933
 def convergence(facts: Facts) -> str:
     "Whether the ELBO has stopped rising, and how far it came back"
     tail, history = tail_of(facts.history), facts.history
     if tail is None: said = f'Fewer than {FEWEST_ROWS} rows of the last stage have an ELBO, too few to tell.'
     else:
         rises = tail.rise > RISING * tail.scatter
-        said = (f'Has it converged? {"Not yet" if rises else "As far as can be seen, yes"}: over the last '
-                f'{tail.steps:,} steps of the stage {tail.stage}, the ELBO changed by {tail.rise:+.2g} nats per sensor '
+        said = (f'Does the ELBO still rise? {"Yes" if rises else "As far as can be seen, no"}: over the last '
+                f'{tail.steps:,} steps of the stage {tail.stage}, it changed by {tail.rise:+.2g} nats per sensor '
                 f'and frame, where rows scatter by {tail.scatter:.1g}.')
     elbo, last = history[history.elbo.notna()], facts.stages.stage.iloc[-1]
     opened = elbo.elbo[elbo.stage == 'open']
@@ -597,7 +600,7 @@ def training_section(facts: Facts) -> str:
     return (paragraph(convergence(facts)) + image(picture, 'Curves over training', least='30rem')
             + paragraph('Grey lines are the ends of stages.') + table(rows.round({'seconds': 1})))
 
-# %% ../nbs/78_page.ipynb #58207ec8
+# %% ../nbs/78_page.ipynb #59126bbc
 def assumptions(facts: Facts) -> pd.DataFrame:
     "What the theorems need, whether the fitted model has it, and how it shows"
     report, names = facts.report, facts.latents
@@ -617,7 +620,7 @@ def assumptions(facts: Facts) -> pd.DataFrame:
     rows = [(what, 'holds' if holds else 'fails', how) for what, holds, how in rows]
     return pd.DataFrame(rows, columns=['assumption', 'at the fitted model', 'how it shows'])
 
-# %% ../nbs/78_page.ipynb #cf2a454d
+# %% ../nbs/78_page.ipynb #7fad0cac
 def assumption_section(facts: Facts) -> str:
     "What holds, and which latents stay open"
     sets, mixed = facts.report.latents['sets'], facts.report.latents['mixed with']
@@ -632,7 +635,7 @@ def assumption_section(facts: Facts) -> str:
                         'and the latents with which it may stay mixed nevertheless:')
             + table(latents))
 
-# %% ../nbs/78_page.ipynb #667bef8f
+# %% ../nbs/78_page.ipynb #9c8ec59a
 def as_text(value) -> str:
     "A parameter in words that Python understands; dataclasses as dicts"
     return repr(asdict(value) if is_dataclass(value) else value)
@@ -646,7 +649,7 @@ def made_section(facts: Facts) -> str:
     return (paragraph('Parameters that are not in the table had their defaults.')
             + table(pd.DataFrame(rows, columns=['what', 'value']).astype(str)))
 
-# %% ../nbs/78_page.ipynb #3e22defb
+# %% ../nbs/78_page.ipynb #0eb57b54
 LOOK = """
 body { margin: 0 auto; max-width: 50rem; padding: 1rem; color: #222; background: #fff; line-height: 1.5;
   font-family: system-ui, sans-serif; overflow-wrap: break-word }
@@ -663,7 +666,7 @@ SECTIONS = {  # title -> function of the facts, after summary and warnings
     'What drives what': graph_section, 'Latents and sensors': latent_section, 'Training': training_section,
     'What the theorems need': assumption_section, 'How it was made': made_section}
 
-# %% ../nbs/78_page.ipynb #1af475c2
+# %% ../nbs/78_page.ipynb #377e24ff
 def page(
     estimator: MechanismSparsityICA,  # fitted
     x,  # (n, T, d_x) or (n, d_x), what it was fitted on or like it
