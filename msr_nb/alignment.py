@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from .edges import Cells, confidences, measure
 from .effects import Regression, effects, inputs, regress, some_of
 from .nets import log_density
-from .search import Search, map_of_actions, moments, rotation, sparsest_map, whitening
+from .search import Search, covariance, map_of_actions, moments, rotation, sparsest_map, whitening
 from .training import TrainConfig, encode, minimise, seeded
 from .vae import MechanismVAE
 
@@ -41,7 +41,7 @@ def map_of_past(
     "The sparsest map that leaves one of the noises white"
     found = {}
     for name, noise in noises.items():
-        whiten = whitening(torch.cov(noise.T.double()))
+        whiten = whitening(covariance(noise))
         W, objectives = sparsest_map(moments(whiten, *Js[0], Js[-1]), rotation, alignment.search, seed)
         found[name] = torch.nn.functional.normalize(W @ whiten, dim=-1), objectives
     first, *_, last = [*found, *found]
@@ -85,7 +85,7 @@ def find_map(
         noises = {'first': z[:, 0], 'innovations': fitted.missed(data)}
         W, objectives, noise = map_of_past(noises, Js, alignment, config.seed)
     else:
-        innovations = torch.cov(fitted.missed(data).T.double())
+        innovations = covariance(fitted.missed(data))
         W, objectives = map_of_actions(Js[0][1], innovations, alignment.search, config.seed, Js[1][1])
         noise = 'innovations'
     W = in_place(W)
@@ -161,7 +161,7 @@ def align(
     device = next(model.parameters()).device
     z, some = encode(model, x).to(device), x[some_of(len(x), alignment.regression.examples, config.seed)].to(device)
     noise = model.q_z_given_x(some[:, 0]).log_var.exp().mean(0)
-    whiten = whitening(torch.cov(z[:, 0].T.double()) + noise.diag())
+    whiten = whitening(covariance(z[:, 0]) + noise.diag())
     white = (z - z[:, 0].mean(0)) @ whiten.T.to(z)
     found = find_map(white, None if a is None else a.to(device), model.config.lags, config, alignment, show)
     fold(model, found.W @ whiten, some)

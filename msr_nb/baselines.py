@@ -20,8 +20,8 @@ from sklearn.decomposition import PCA, FastICA
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from .estimator import check_actions, check_observations, mean_and_scale, unit_scale
 from .nets import Gaussian, ParallelLinear, kl, log_density, mlp, parallel_tail
+from .recordings import check_actions, check_observations, mean_and_scale, standardise
 from .training import DivergedError, TrainConfig, minimise, ramp, seeded
 from .vae import optimal_log_density
 
@@ -34,7 +34,7 @@ class Scaled(TransformerMixin, BaseEstimator):
     def _scaled(self, x):
         check_is_fitted(self, 'x_mean_')
         x = check_observations(x)
-        if x.shape[-1] == self.n_features_in_: return torch.from_numpy((x - self.x_mean_) / self.x_scale_)
+        if x.shape[-1] == self.n_features_in_: return torch.from_numpy(standardise(x, self.x_mean_, self.x_scale_))
         raise ValueError(f'x must have the {self.n_features_in_} features of the fit, got {x.shape[-1]}')
 
 # %% ../nbs/63_baselines.ipynb #d9b89e7c
@@ -107,7 +107,7 @@ class SupervisedEncoder(Baseline):
         x, z = check_observations(x), check_observations(z, 'z')
         if z.shape != (*x.shape[:2], self.n_latents):
             raise ValueError(f'z must have shape {(*x.shape[:2], self.n_latents)}, got {z.shape}')
-        return self._train(x, (z - z.mean((0, 1))) / unit_scale(z))
+        return self._train(x, standardise(z, *mean_and_scale(z)))
 
     def loss(self, x, u, generator, progress=1.):
         "Mean squared error of the standardised latents"

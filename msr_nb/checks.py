@@ -58,6 +58,7 @@ def as_array(
     x,  # list, array or torch tensor, on any device
 ) -> np.ndarray:
     "`x` as a NumPy array"
+    if isinstance(x, np.ma.MaskedArray): return x.astype(np.result_type(x, np.float32)).filled(np.nan)
     if not hasattr(x, 'detach'): return np.asarray(x)
     x = x.detach().cpu()
     return np.asarray(x.float() if x.dtype.is_floating_point and x.element_size() < 4 else x)  # NumPy has no bfloat16
@@ -78,13 +79,14 @@ def check_numbers(
     value,  # array-like or torch tensor
     name: str,  # what to call it in the message
     shape: tuple | None = None,  # wanted, as in `check_shape`; None: any rank
+    missing: bool = False,  # may there be NaN, for values that are missing?
 ) -> np.ndarray:
     "`value` as a non-empty array of finite numbers"
     value = as_array(value)
     if value.dtype.kind not in 'biuf': raise ValueError(f'{name} must hold real numbers, got dtype {value.dtype}')
     if not value.size: raise ValueError(f'{name} must not be empty, got shape {value.shape}')
-    bad = np.count_nonzero(~np.isfinite(value))
-    if bad: raise ValueError(f'{name} must be finite, got {bad} NaN or infinite values')
+    bad = np.count_nonzero(np.isinf(value) if missing else ~np.isfinite(value))
+    if bad: raise ValueError(f'{name} must be finite, got {bad} {"" if missing else "NaN or "}infinite values')
     return value if shape is None else check_shape(value, name, shape)
 
 # %% ../nbs/02_checks.ipynb #70f4e03f

@@ -16,7 +16,7 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from importlib.metadata import version
@@ -26,25 +26,14 @@ import pandas as pd
 import torch
 
 from .datasets import DATASETS, KINDS, PROTOCOLS, Splits
-from .estimator import METHODS
+from .estimator import METHODS, MechanismSparsityICA
 from .figures import FIGURES, make_figures, report_figures
 from .files import write_text
 from .identifiability import report
+from .own_data import long_enough, own_config, read_data, save_graph, save_latents, split
 from .published import as_text, comparison
 from .recipe import REVISION, recipe_fields
-from msr_nb.runs import (
-    RESULT,
-    as_json,
-    as_trajectories,
-    check_run,
-    claimed,
-    complete,
-    find_folder,
-    own_config,
-    random_split,
-    read_arrays,
-    run_into,
-)
+from .runs import RESULT, as_json, check_run, claimed, complete, find_folder, run_into
 from .sweep import report_sweep, result_from, start, sweep_command
 from .training import DivergedError, TrainConfig
 from .vae import ModelConfig
@@ -123,6 +112,8 @@ def carry_out(
     data: Splits | None = None,  # of one's own
     beside: dict | None = None,  # configuration of a second run, for comparison
     progress: bool = True,
+    answers: Callable[[Path, MechanismSparsityICA], None] | None = None,  # writes more into the folder
+    notes: Sequence[str] = (),  # to be said before it begins
 ) -> tuple[Path, dict]:  # the folder, and what its result.json holds
     "A run in its folder, unless it is already there"
     check_run(config, data)
@@ -132,8 +123,9 @@ def carry_out(
         announce(progress, f'{folder} holds this run, and it is done')
         return folder, read_result(folder)
     with claimed(folder, signed), running_beside(folder / 'no_sparsity', beside) as other:
-        announce(progress, f'{name} into {folder}')
-        result = run_into(folder, config, data, progress) | {'no_sparsity': other()}
+        for line in (*(f'note: {note}' for note in notes), f'{name} into {folder}'): announce(progress, line)
+        then = answers and (lambda estimator: answers(folder, estimator))
+        result = run_into(folder, config, data, progress, then) | {'no_sparsity': other()}
         write_text(folder / RESULT, as_json(result))
     return folder, result
 
@@ -179,27 +171,39 @@ def reproduce(
     "Generate a data set of the papers, fit and evaluate"
     given |= {'edges': joined(edges, 'edges'), 'price': joined(price, 'price'),
               'd_z': latents, 'd_x': latents and 2 * latents, **parse_options(options)}
-    config = complete({'dataset': name} | {k: v for k, v in given.items() if v is not None})
-    beside = config | {'edges': None, 'price': 0.} if baseline and config['price'] != 0. else None
+    given = {k: v for k, v in given.items() if v is not None}
+    nothing_known = given.get('method', 'aligned') == 'aligned' and not {'edges', 'price'} & given.keys()
+    config = complete({'dataset': name, 'n_latents': 'auto' if nothing_known else 'true'} | given)
+    without = {'edges': None, 'price': 0., 'n_latents': 'true'}
+    beside = config | without if baseline and config['price'] != 0. else None
     return carry_out(config, out, name, beside=beside, progress=progress)
 
 # %% ../nbs/79_cli.ipynb #89df22ef
 def fit(
-    path: str,  # an .npz file
+    path: str,  # .npz, .csv, .tsv or .parquet
     out: str | None = None,  # folder of the run
-    latents: int | None = None,  # d_z; None: as the file says, or counted
+    latents: int | None = None,  # d_z; None: counted
     edges: list | None = None,  # of `pressure`
     price: list | None = None,  # of `pressure`
     options: tuple[str, ...] = (),  # of `parse_options`
     progress: bool = True,  # show a progress bar
     seed: int = 0,  # of everything random
+    lags: int | None = None,  # past frames that a mechanism sees; None: 1 if there is time
+    actions: list[str] | None = None,  # of a table: columns that say what was done
+    sequence: str | None = None,  # of a table: column that says which recording a row is from
+    time: str | None = None,  # of a table: column that says when
     **given,  # other parameters of the estimator
 ) -> tuple[Path, dict]:  # the folder, and what its result.json holds
-    "Fit your own arrays, and evaluate as far as the truth is known"
-    data, name = as_trajectories(read_arrays(path)), Path(path).stem.strip('.') or 'data'
+    "Fit a file of your own, and evaluate as far as the truth is known"
+    own, name = read_data(path, actions=actions, sequence=sequence, time=time), Path(path).stem.strip('.') or 'data'
+    data, notes = long_enough(own.data, 1 if lags is None else lags)
     config = own_config(name, data, n_latents=latents, edges=joined(edges, 'edges'), price=joined(price, 'price'),
-                        seed=seed, **given, **parse_options(options))
-    return carry_out(config, out, name, random_split(data, seed), progress=progress)
+                        seed=seed, lags=lags, **given, **parse_options(options))
+    def answers(folder, estimator):
+        save_latents(folder / 'latents.npz', estimator, own)
+        save_graph(folder / 'graph.json', estimator)
+    splits = split(data, seed, 1 if lags is None else lags)
+    return carry_out(config, out, name, splits, None, progress, answers, own.notes + notes)
 
 # %% ../nbs/79_cli.ipynb #de594c17
 class Parser(argparse.ArgumentParser):
@@ -257,10 +261,13 @@ def add_reproduce(parser: Parser):
 
 def add_fit(parser: Parser):
     "The arguments of `fit`"
-    parser.add_argument('path', metavar='DATA.npz', help='arrays x and, optionally, a, z, Gz, Ga')
+    parser.add_argument('path', metavar='DATA', help='.npz with x and, optionally, a, z, Gz, Ga; or .csv, .parquet')
     add_run_arguments(parser)
     add_pressure(parser, pressure)
-    parser.add_argument('--latents', type=number(int, 1), help='how many (default: as the data say, or counted)')
+    parser.add_argument('--actions', nargs='+', metavar='COLUMN', help='of a table: what was done at a row')
+    parser.add_argument('--sequence', metavar='COLUMN', help='of a table: which recording a row is from')
+    parser.add_argument('--time', metavar='COLUMN', help='of a table: when a row is from')
+    parser.add_argument('--latents', type=number(int, 1), help='how many (default: counted)')
     parser.add_argument('--lags', type=number(int, 0), help='past frames that count (default: 1 if there is time)')
 
 # %% ../nbs/79_cli.ipynb #f850d828
@@ -291,7 +298,8 @@ def report_run(
     result: dict,  # what result.json holds
 ):
     "Print the table, and where everything is"
-    print('{dataset}: {edges} edges, {steps:,} steps, {total_seconds:.0f} s in all'.format_map(result))
+    found = '{dataset}: {latents} latents, {edges} edges, {steps:,} steps, {total_seconds:.0f} s in all'
+    print(found.format_map(result))
     if result['mcc'] is not None:
         ours = {'msr_nb': result, 'msr_nb, no sparsity': result['no_sparsity']}
         usual = result['protocol'] and result['latents'] == DATASETS[result['dataset']].d_z

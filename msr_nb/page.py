@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WARNINGS', 'NOTHING', 'HALF', 'EMPTY', 'FEWEST_ROWS', 'RISING', 'APART', 'SHOWN', 'BARS', 'LOOK', 'SECTIONS', 'Facts',
-           'names_of', 'moved_frames', 'there_and_back', 'changed_params', 'recipe_of', 'gather', 'warning',
+           'given_names', 'moved_frames', 'variances', 'there_and_back', 'changed_params', 'gather', 'warning',
            'warnings_of', 'listed', 'counted', 'percent', 'worthless_fit', 'cells_where', 'all_open', 'doubtful_edges',
            'open_graph', 'edgeless', 'idle_latents', 'undriven_latents', 'mixed_latents', 'with_names',
            'unvaried_mechanisms', 'unexplained_sensors', 'constant_sensors', 'few_frames', 'rare_actions', 'Tail',
@@ -13,7 +13,7 @@ __all__ = ['WARNINGS', 'NOTHING', 'HALF', 'EMPTY', 'FEWEST_ROWS', 'RISING', 'APA
            'plot_course', 'plot_distributions', 'plot_explained', 'latent_section', 'convergence', 'training_section',
            'assumptions', 'assumption_section', 'as_text', 'made_section', 'page']
 
-# %% ../nbs/78_page.ipynb #809b390b
+# %% ../nbs/78_page.ipynb #8951db6b
 import base64
 import re
 from collections.abc import Callable
@@ -31,17 +31,19 @@ from matplotlib.figure import Figure
 from . import __version__
 from .edges import PRIOR
 from .effects import some_of
-from .estimator import MechanismSparsityICA, check_actions, check_observations, heard
+from .estimator import MechanismSparsityICA, as_recipe, heard
 from .identifiability import LINEAR, NO_DIMENSION, Report
 from .plots import BLUE, GREY, STYLE, SURE, VERMILION, Picture, panels, plot_history, plot_mechanisms
-from .recipe import REVISION, Recipe, recipe_fields, recipe_with
+from .recipe import REVISION, Recipe, recipe_fields
+from .recordings import read, read_actions, standardise
 
-# %% ../nbs/78_page.ipynb #29227346
+# %% ../nbs/78_page.ipynb #1ca6fe3f
 @dataclass(frozen=True)
 class Facts:
     "What a page is about"
     name: str  # of the data
-    size: tuple[int, int]  # n sequences of T frames
+    lengths: np.ndarray  # (n,), frames of each sequence
+    missing: float  # part of all values of the sensors
     lags: int  # frames of the past that a mechanism sees
     sensors: list[str]
     actions: list[str]
@@ -62,8 +64,8 @@ class Facts:
     recipe: Recipe
     params: dict  # of the estimator, as far as they differ from the defaults
 
-# %% ../nbs/78_page.ipynb #7ddd7f9c
-def names_of(
+# %% ../nbs/78_page.ipynb #1e6603c6
+def given_names(
     given,  # names, or None
     symbol: str,  # for those that have none
     count: int,
@@ -78,20 +80,28 @@ def moved_frames(
     "In how many frames an action is not at its most frequent value"
     return np.array([len(column) - np.unique(column, return_counts=True)[1].max() for column in a.T], int)
 
-# %% ../nbs/78_page.ipynb #4397aa19
-@torch.no_grad()
+# %% ../nbs/78_page.ipynb #59b26586
+def variances(
+    x: np.ndarray,  # (frames, d); NaN is missing
+) -> np.ndarray:  # (d,)
+    "Variance of each column, as far as it is seen"
+    seen = ~np.isnan(x)
+    count = np.maximum(seen.sum(0), 1)
+    mean = np.where(seen, x, 0).sum(0, dtype=np.float64) / count
+    return np.square(np.where(seen, x - mean, 0)).sum(0) / count
+
+
 def there_and_back(
     estimator: MechanismSparsityICA,  # fitted
-    x: np.ndarray,  # (frames, d_x)
+    x: np.ndarray,  # (frames, d_x); NaN is missing
 ) -> tuple[np.ndarray, np.ndarray]:  # (frames, d_z) latents; (d_x,) part of the variance that is explained
     "Encode, decode, compare"
-    z, device = estimator.transform(x[:, None])[:, 0], next(estimator.model_.parameters()).device
-    x_hat = estimator.model_.decoder(torch.from_numpy(z).to(device)).cpu().numpy() * estimator.x_scale_
-    missed, variance = (x - estimator.x_mean_ - x_hat).var(0, dtype=np.float64), x.var(0, dtype=np.float64)
-    constant = (x == x[:1]).all(0)
-    return z, np.where(constant, np.nan, 1 - missed / np.where(constant, 1, variance))
+    z = estimator.transform(x)
+    missed, variance = variances(x - estimator.inverse_transform(z)), variances(x)
+    changes = np.fmax.reduce(x) > np.fmin.reduce(x)
+    return z, np.where(changes, 1 - missed / np.where(changes, variance, 1), np.nan)
 
-# %% ../nbs/78_page.ipynb #f1a81fc2
+# %% ../nbs/78_page.ipynb #15216a23
 def changed_params(
     estimator: MechanismSparsityICA,
 ) -> dict:
@@ -102,39 +112,33 @@ def changed_params(
         changed['recipe'] = {k: v for k, v in recipe_fields(changed['recipe']).items() if v != recipe_fields()[k]}
     return changed
 
-
-def recipe_of(estimator: MechanismSparsityICA) -> Recipe:
-    "The recipe that the fit followed"
-    return estimator.recipe if isinstance(estimator.recipe, Recipe) else recipe_with(estimator.recipe or {})
-
-# %% ../nbs/78_page.ipynb #f849f220
+# %% ../nbs/78_page.ipynb #f41745a3
 def gather(
     estimator: MechanismSparsityICA,  # fitted
-    x,  # (n, T, d_x) or (n, d_x)
+    x,  # (n, T, d_x), (n, d_x), or a list of (T_i, d_x)
     a=None,  # its actions, if the estimator was fitted with any
     name: str = 'data',
 ) -> Facts:
     "The facts of a fit"
-    e, flat, x = estimator, np.ndim(x) == 2, check_observations(x)
-    a = None if a is None else check_actions(a, x, flat, e.d_a_)
-    report = e.report(x, a)
-    recipe, (n, T, d_x), d_z = recipe_of(e), x.shape, e.n_latents_
-    examples, frames = recipe.alignment.regression.examples, x.reshape(-1, d_x)
-    frames, some = frames[some_of(len(frames), examples, e.seed)], some_of(n, examples, e.seed)
+    e, recipe, report, elbo = estimator, as_recipe(estimator.recipe), estimator.report(x, a), estimator.elbo(x, a)
+    x = read(x)
+    a = np.zeros((len(x.frames), 0)) if a is None else read_actions(a, x, e.d_a_)
+    frames = x.frames[~np.isnan(x.frames).all(1)]
+    frames = frames[some_of(len(frames), recipe.alignment.regression.examples, e.seed)]
     z, explained = there_and_back(e, frames)
     mean, spread = z.mean(0), np.maximum(z.std(0), 1e-12)
-    scaled = torch.from_numpy((frames - e.x_mean_) / e.x_scale_)[:, None]
-    graphs = {g: G > 0 for g, G in (('Gz', e.Gz_), ('Ga', e.Ga_)) if G is not None}
+    scaled = torch.from_numpy(standardise(frames, e.x_mean_, e.x_scale_))[:, None]
     return Facts(
-        name, (n, T), e.model_.config.lags, names_of(getattr(e, 'feature_names_in_', None), 'x', d_x),
-        names_of(getattr(e, 'action_names_', None), 'a', e.d_a_), names_of(None, 'z', d_z),
-        graphs, e.edge_strengths_, e.edge_shares_, e.edge_confidences_, explained,
-        heard(e.model_, scaled, e.seed).numpy() / d_x,
-        moved_frames(np.zeros((n * T, 0)) if a is None else a.reshape(n * T, -1)),
-        (z - mean) / spread, (e.transform(x[:1])[0] - mean) / spread,
-        e.elbo(x[some], None if a is None else a[some]), e.history_, e.stages_, report, recipe, changed_params(e))
+        name, x.lengths, float(np.isnan(x.frames).mean()), e.model_.config.lags,
+        given_names(getattr(e, 'feature_names_in_', None), 'x', e.n_features_in_),
+        given_names(getattr(e, 'action_names_', None), 'a', e.d_a_), given_names(None, 'z', e.n_latents_),
+        {g: G > 0 for g, G in (('Gz', e.Gz_), ('Ga', e.Ga_)) if G is not None},
+        e.edge_strengths_, e.edge_shares_, e.edge_confidences_, explained,
+        heard(e.model_, scaled, e.seed).numpy() / e.n_features_in_, moved_frames(a), (z - mean) / spread,
+        (e.transform(x.frames[:x.lengths[0]]) - mean) / spread, elbo, e.history_, e.stages_, report, recipe,
+        changed_params(e))
 
-# %% ../nbs/78_page.ipynb #3fcf52c0
+# %% ../nbs/78_page.ipynb #063dca64
 WARNINGS = {}  # name -> function of Facts, to a sentence or None
 
 
@@ -148,7 +152,7 @@ def warnings_of(facts: Facts) -> list[str]:
     "All sentences that apply"
     return [sentence for warn in WARNINGS.values() if (sentence := warn(facts))]
 
-# %% ../nbs/78_page.ipynb #c34000da
+# %% ../nbs/78_page.ipynb #b5435fe7
 def listed(
     names,  # of things
     most: int = 6,  # how many are named
@@ -170,7 +174,7 @@ def percent(share: float) -> str:
     "A share as a percentage with two digits"
     return f'{100 * share:.2g} %' if share < .995 else '100 %'
 
-# %% ../nbs/78_page.ipynb #6af06a75
+# %% ../nbs/78_page.ipynb #28f28a96
 NOTHING = -.5 * (1 + np.log(2 * np.pi))  # nats per sensor and frame, of one who knows mean and variance alone
 
 
@@ -184,7 +188,7 @@ def worthless_fit(facts: Facts) -> str | None:
             'What to do: give it more steps or minutes; if that does not help, a smaller step size '
             "(train_options={'lr': ..}).")
 
-# %% ../nbs/78_page.ipynb #f543ec41
+# %% ../nbs/78_page.ipynb #3da71be2
 def cells_where(
     facts: Facts,
     which: Callable,  # graph and confidence of a cell, (d_z, d_in) each -> booleans
@@ -199,7 +203,7 @@ def all_open(facts: Facts) -> bool:
     "Was there nothing that closes edges?"
     return set(facts.stages.stage) <= {'open', 'measure'}
 
-# %% ../nbs/78_page.ipynb #6657ae96
+# %% ../nbs/78_page.ipynb #e099811e
 @warning
 def doubtful_edges(facts: Facts) -> str | None:
     "Cells that may be edges or not"
@@ -223,7 +227,7 @@ def open_graph(facts: Facts) -> str | None:
     return ('All edges are open, for nothing pressed on them (a price of 0): the latents are mixtures, '
             'and the graph says nothing. What to do: fit without price=0.')
 
-# %% ../nbs/78_page.ipynb #ee15656b
+# %% ../nbs/78_page.ipynb #cea229af
 def edgeless(facts: Facts) -> tuple[list[str], list[str]]:
     "Latents without any edge, and those that have children but no parents"
     parents = sum(G.sum(1) for G in facts.graphs.values())
@@ -251,7 +255,7 @@ def undriven_latents(facts: Facts) -> str | None:
             'The theorems need that every latent is moved. What to do: record with an action that moves it, '
             'or with frames closer together if its own past should.')
 
-# %% ../nbs/78_page.ipynb #26286d33
+# %% ../nbs/78_page.ipynb #e2cb44df
 @warning
 def mixed_latents(facts: Facts) -> str | None:
     "Latents that the criterion leaves open"
@@ -264,7 +268,7 @@ def mixed_latents(facts: Facts) -> str | None:
             'What to do: report such latents as a group, '
             'or record with an action that moves one of them without the others.')
 
-# %% ../nbs/78_page.ipynb #29ea32af
+# %% ../nbs/78_page.ipynb #5a533f3b
 def with_names(
     text: str,  # of a report, where actions are 'action 0' or 'a0'
     actions: list[str],
@@ -284,7 +288,7 @@ def unvaried_mechanisms(facts: Facts) -> str | None:
     return (f'Mechanisms do not vary enough for the theorems: {said}. What to do: vary the actions more, in strength '
             'and one at a time, so that no two latents follow them in the same proportion.')
 
-# %% ../nbs/78_page.ipynb #82fb72c8
+# %% ../nbs/78_page.ipynb #ba1221f8
 HALF = .5  # of a sensor's variance: with less, it does more that is unknown than known
 
 
@@ -305,14 +309,14 @@ def constant_sensors(facts: Facts) -> str | None:
     still = [facts.sensors[i] for i in np.flatnonzero(np.isnan(facts.explained))]
     return f'{listed(still)} never changes in these data. What to do: leave it out of x.' if still else None
 
-# %% ../nbs/78_page.ipynb #109410d8
+# %% ../nbs/78_page.ipynb #5e196ac9
 EMPTY = float(PRIOR.mean[0].exp())  # share that an empty cell is expected to have: chance should be less
 
 
 @warning
 def few_frames(facts: Facts) -> str | None:
     "Chance explains more than an empty cell holds"
-    frames, d_z, d_a = facts.size[0] * (facts.size[1] - facts.lags), len(facts.latents), len(facts.actions)
+    frames, d_z, d_a = int((facts.lengths - facts.lags).sum()), len(facts.latents), len(facts.actions)
     d = facts.lags * d_z + d_a
     numbers = max(d, d_z)
     if numbers / frames <= EMPTY: return None
@@ -322,7 +326,7 @@ def few_frames(facts: Facts) -> str | None:
             f'What to do: record at least {int(np.ceil(numbers / EMPTY)):,} frames, ask for fewer latents or merge '
             f'actions; until then trust only edges whose share is far above {percent(numbers / frames)}.')
 
-# %% ../nbs/78_page.ipynb #96a6e3f6
+# %% ../nbs/78_page.ipynb #8d294b5a
 @warning
 def rare_actions(facts: Facts) -> str | None:
     "Actions that hardly ever change"
@@ -334,7 +338,7 @@ def rare_actions(facts: Facts) -> str | None:
             f'{2 * EMPTY ** .5:.2f} of a standard deviation. '
             f'What to do: act in at least {int(np.ceil(1 / (4 * EMPTY)))} frames, or leave the action out.')
 
-# %% ../nbs/78_page.ipynb #ef143f1a
+# %% ../nbs/78_page.ipynb #8621eb14
 class Tail(NamedTuple):
     "The end of the last stage that has an ELBO"
     stage: str
@@ -358,7 +362,7 @@ def tail_of(history: pd.DataFrame) -> Tail | None:
     scatter = np.sqrt(np.square(elbo - line).sum() / (len(rows) - 2))
     return Tail(rows.stage.iloc[0], int(np.ptp(steps)), float(line[-1] - line[0]), float(scatter))
 
-# %% ../nbs/78_page.ipynb #4777681c
+# %% ../nbs/78_page.ipynb #778e4f19
 @warning
 def unfinished_training(facts: Facts) -> str | None:
     "The ELBO still rises"
@@ -369,7 +373,7 @@ def unfinished_training(facts: Facts) -> str | None:
             f'ELBO still rose by {tail.rise:.2g} nats per sensor and frame; rows scatter by {tail.scatter:.1g}. {still}'
             'What to do: give it more steps or minutes, say twice as many, and see whether the graph stays the same.')
 
-# %% ../nbs/78_page.ipynb #e41b7bf6
+# %% ../nbs/78_page.ipynb #f12b983b
 @warning
 def unlike_data(facts: Facts) -> str | None:
     "The ELBO is lower than in training"
@@ -379,7 +383,7 @@ def unlike_data(facts: Facts) -> str | None:
             'Either they are unlike the data of the fit, or the fit has learned its data by heart. What to do: look '
             'for sensors that have changed; otherwise record more frames, or fit fewer latents or smaller networks.')
 
-# %% ../nbs/78_page.ipynb #4b5e22ce
+# %% ../nbs/78_page.ipynb #190420eb
 @warning
 def lucky_search(facts: Facts) -> str | None:
     "Few starts of the search found the map"
@@ -393,7 +397,7 @@ def lucky_search(facts: Facts) -> str | None:
             f"What to do: search from more starts (recipe={{'alignment.search.starts': {4 * starts}}}), "
             'and compare fits with several seeds.')
 
-# %% ../nbs/78_page.ipynb #478cf1d4
+# %% ../nbs/78_page.ipynb #c1798e25
 @warning
 def as_many_as_sensors(facts: Facts) -> str | None:
     "The number of latents is at its bound"
@@ -416,7 +420,7 @@ def unheard_latents(facts: Facts) -> str | None:
             'line below which a latent is not counted. There are perhaps more of them than are needed. '
             f'What to do: fit with n_latents={left} and see whether the ELBO of data kept out is as good.')
 
-# %% ../nbs/78_page.ipynb #4ea25e41
+# %% ../nbs/78_page.ipynb #1efe85e0
 def image(
     figure: Figure,
     alt: str,  # what it shows, in words
@@ -441,7 +445,7 @@ def table(
 
 def paragraph(text: str) -> str: return f'<p>{escape(text)}</p>'
 
-# %% ../nbs/78_page.ipynb #436559c7
+# %% ../nbs/78_page.ipynb #fd059bab
 def edges_in_words(facts: Facts) -> str:
     "How many edges there are, of which kind, and how many are doubtful"
     kinds = {'Gz': 'between latents', 'Ga': 'from actions'}
@@ -454,12 +458,16 @@ def edges_in_words(facts: Facts) -> str:
 
 def summary(facts: Facts) -> str:
     "What was fitted and what came out"
-    (n, T), d_a = facts.size, len(facts.actions)
-    frames = f'{n:,} independent frames' if T == 1 else f'{counted(n, "sequence")} of {T:,} frames'
+    least, most, d_a = facts.lengths.min(), facts.lengths.max(), len(facts.actions)
+    frames = f'{least:,} frames' if least == most else f'{least:,} to {most:,} frames, {facts.lengths.sum():,} in all'
+    frames = f'{counted(len(facts.lengths), "sequence")} of {frames}'
+    if most == 1: frames = f'{len(facts.lengths):,} independent frames'
+    gaps = f' ({percent(facts.missing)} of the values are missing)' if facts.missing else ''
     seen = f'{counted(len(facts.sensors), "sensor")} and {counted(d_a, "action") if d_a else "no actions"}'
-    return (f'{seen} were recorded in {frames}. Behind them the fit has found {counted(len(facts.latents), "latent")} '
-            f'and {edges_in_words(facts)}. An edge from a parent to a child says that the child depends on the parent'
-            f'{" (on its value one frame before, if it is a latent)" * (facts.lags > 0)}.')
+    when = ' (on its value one frame before, if it is a latent)' * (facts.lags > 0)
+    return (f'{seen} were recorded in {frames}{gaps}. Behind them the fit has found '
+            f'{counted(len(facts.latents), "latent")} and {edges_in_words(facts)}. '
+            f'An edge from a parent to a child says that the child depends on the parent{when}.')
 
 
 def warning_list(
@@ -473,7 +481,7 @@ def warning_list(
     parts = [escape(str(sentence)).replace('What to do:', '<br><b>What to do:</b>') for sentence in said]
     return '<ul class="warnings">' + ''.join(f'<li>{part}</li>' for part in parts) + '</ul>'
 
-# %% ../nbs/78_page.ipynb #6c8f42cc
+# %% ../nbs/78_page.ipynb #48c2bbff
 def edge_table(facts: Facts) -> pd.DataFrame:
     "A row for each edge, strongest first"
     parents = {'Gz': facts.latents, 'Ga': facts.actions}
@@ -486,7 +494,7 @@ def edge_table(facts: Facts) -> pd.DataFrame:
 
 def graph_section(facts: Facts) -> str:
     "The graph, drawn and as a table"
-    actions = None if facts.actions == names_of(None, 'a', len(facts.actions)) else facts.actions
+    actions = None if facts.actions == given_names(None, 'a', len(facts.actions)) else facts.actions
     widths = {g: np.copysign(np.sqrt(facts.shares[g].clip(0)), facts.strengths[g]) for g in facts.graphs}
     picture = plot_mechanisms(facts.graphs.get('Gz'), facts.graphs.get('Ga'), widths, facts.confidences,
                               actions=actions)
@@ -501,7 +509,7 @@ def graph_section(facts: Facts) -> str:
     drawn = image(picture, 'Arrows from parents to children, as in the table', least='30rem')
     return drawn + paragraph(said) + table(rows)
 
-# %% ../nbs/78_page.ipynb #c78de494
+# %% ../nbs/78_page.ipynb #ec9218af
 APART = 6.  # standard deviations between two rows: nearly all of a latent is within three
 SHOWN = 500  # frames of a course: more would be a smear at the width of a page
 
@@ -534,7 +542,7 @@ def plot_distributions(
         ax.set(title=name, yticks=[], xticks=[-3, 0, 3])
     return figure
 
-# %% ../nbs/78_page.ipynb #16be0c4b
+# %% ../nbs/78_page.ipynb #bd53185a
 BARS = 30  # sensors at most: the worst ones
 
 
@@ -556,11 +564,12 @@ def plot_explained(
     ax.invert_yaxis()
     return figure
 
-# %% ../nbs/78_page.ipynb #f63a04a9
+# %% ../nbs/78_page.ipynb #d2466ae8
 def latent_section(facts: Facts) -> str:
     "The latents, and how well they explain the sensors"
-    _, T = facts.size
-    if T == 1: picture, said = plot_distributions(facts.z, facts.latents), 'Distribution of each latent over the frames'
+    T = len(facts.course)
+    if facts.lengths.max() == 1:
+        picture, said = plot_distributions(facts.z, facts.latents), 'Distribution of each latent over the frames'
     else:
         picture = plot_course(facts.course, facts.latents)
         said = f'Latents over the first {min(T, SHOWN):,} frames of the first sequence, rows {APART:g} apart'
@@ -571,7 +580,7 @@ def latent_section(facts: Facts) -> str:
             + paragraph(f'How much of each sensor the latents explain{worst}. The dotted line is at one half.')
             + (image(plot_explained(facts.explained, facts.sensors), 'A bar for each sensor') if kept else ''))
 
-# %% ../nbs/78_page.ipynb #3d691933
+# %% ../nbs/78_page.ipynb #27b53bc7
 def convergence(facts: Facts) -> str:
     "Whether the ELBO has stopped rising, and how far it came back"
     tail, history = tail_of(facts.history), facts.history
@@ -600,7 +609,7 @@ def training_section(facts: Facts) -> str:
     return (paragraph(convergence(facts)) + image(picture, 'Curves over training', least='30rem')
             + paragraph('Grey lines are the ends of stages.') + table(rows.round({'seconds': 1})))
 
-# %% ../nbs/78_page.ipynb #59126bbc
+# %% ../nbs/78_page.ipynb #790f4d7c
 def assumptions(facts: Facts) -> pd.DataFrame:
     "What the theorems need, whether the fitted model has it, and how it shows"
     report, names = facts.report, facts.latents
@@ -620,7 +629,7 @@ def assumptions(facts: Facts) -> pd.DataFrame:
     rows = [(what, 'holds' if holds else 'fails', how) for what, holds, how in rows]
     return pd.DataFrame(rows, columns=['assumption', 'at the fitted model', 'how it shows'])
 
-# %% ../nbs/78_page.ipynb #7fad0cac
+# %% ../nbs/78_page.ipynb #fcf9f008
 def assumption_section(facts: Facts) -> str:
     "What holds, and which latents stay open"
     sets, mixed = facts.report.latents['sets'], facts.report.latents['mixed with']
@@ -635,7 +644,7 @@ def assumption_section(facts: Facts) -> str:
                         'and the latents with which it may stay mixed nevertheless:')
             + table(latents))
 
-# %% ../nbs/78_page.ipynb #9c8ec59a
+# %% ../nbs/78_page.ipynb #ca1453b1
 def as_text(value) -> str:
     "A parameter in words that Python understands; dataclasses as dicts"
     return repr(asdict(value) if is_dataclass(value) else value)
@@ -649,7 +658,7 @@ def made_section(facts: Facts) -> str:
     return (paragraph('Parameters that are not in the table had their defaults.')
             + table(pd.DataFrame(rows, columns=['what', 'value']).astype(str)))
 
-# %% ../nbs/78_page.ipynb #0eb57b54
+# %% ../nbs/78_page.ipynb #fd571fc9
 LOOK = """
 body { margin: 0 auto; max-width: 50rem; padding: 1rem; color: #222; background: #fff; line-height: 1.5;
   font-family: system-ui, sans-serif; overflow-wrap: break-word }
@@ -666,10 +675,10 @@ SECTIONS = {  # title -> function of the facts, after summary and warnings
     'What drives what': graph_section, 'Latents and sensors': latent_section, 'Training': training_section,
     'What the theorems need': assumption_section, 'How it was made': made_section}
 
-# %% ../nbs/78_page.ipynb #377e24ff
+# %% ../nbs/78_page.ipynb #97842689
 def page(
     estimator: MechanismSparsityICA,  # fitted
-    x,  # (n, T, d_x) or (n, d_x), what it was fitted on or like it
+    x,  # (n, T, d_x), (n, d_x) or a list of (T_i, d_x), what it was fitted on or like it
     a=None,  # its actions, if the estimator was fitted with any
     name: str = 'data',  # of the data, for the title
     notes=(),  # further sentences to show among the warnings

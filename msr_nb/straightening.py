@@ -106,7 +106,7 @@ def absorb(
             target = carried(g, before.q_z_given_x(frames[i]))
             z = target.sample(generator)
         q = model.q_z_given_x(frames[i])
-        errors = q.mean - target.mean, model.decoder(z) - frames[i]
+        errors = q.mean - target.mean, model.residual(frames[i], model.decoder(z))
         return (sum(e.square().mean().log() for e in errors)
                 + weight * (q.log_var - target.log_var).square().mean())
     params = [*model.encoder.parameters(), *model.decoder.parameters()]
