@@ -31,6 +31,7 @@ from .figures import FIGURES, make_figures, report_figures
 from .files import write_text
 from .identifiability import report
 from .own_data import long_enough, own_config, read_data, save_graph, save_latents, split
+from .page import page
 from .published import as_text, comparison
 from .recipe import REVISION, recipe_fields
 from .runs import RESULT, as_json, check_run, claimed, complete, find_folder, run_into
@@ -125,7 +126,7 @@ def carry_out(
     with claimed(folder, signed), running_beside(folder / 'no_sparsity', beside) as other:
         for line in (*(f'note: {note}' for note in notes), f'{name} into {folder}'): announce(progress, line)
         then = answers and (lambda estimator: answers(folder, estimator))
-        result = run_into(folder, config, data, progress, then) | {'no_sparsity': other()}
+        result = run_into(folder, config, data, progress, then) | {'no_sparsity': other(), 'notes': list(notes)}
         write_text(folder / RESULT, as_json(result))
     return folder, result
 
@@ -202,6 +203,7 @@ def fit(
     def answers(folder, estimator):
         save_latents(folder / 'latents.npz', estimator, own)
         save_graph(folder / 'graph.json', estimator)
+        write_text(folder / 'report.html', page(estimator, data.x, data.a, name, own.notes + notes))
     splits = split(data, seed, 1 if lags is None else lags)
     return carry_out(config, out, name, splits, None, progress, answers, own.notes + notes)
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SHARE_KEPT', 'METHODS', 'MEASURE', 'REPORTED', 'SCALES', 'by_graph', 'choose_sparsity', 'guess_latents', 'stages_of',
-           'plain', 'check_lags', 'check_sizes', 'Plan', 'as_recipe', 'configurations', 'check_device', 'build',
-           'heard', 'count_latents', 'counted_before', 'report_fitted', 'predict_frames', 'frame_values',
+           'plain', 'check_lags', 'check_sizes', 'Plan', 'as_recipe', 'configurations', 'no_larger', 'check_device',
+           'build', 'heard', 'count_latents', 'counted_before', 'report_fitted', 'predict_frames', 'frame_values',
            'had_latents_been', 'MechanismSparsityICA', 'as_json', 'table_as_json', 'names_in', 'save_estimator',
            'load_estimator', 'count_edges']
 
@@ -125,8 +125,8 @@ def check_lags(
     if check_size(lags, 'lags', at_least=0) >= T:
         raise ValueError(f'lags must be less than the {T} frames of the longest sequence, got {lags}')
     if not actions and lags == 0:
-        raise ValueError('independent frames without actions cannot be disentangled: '
-                         'give actions a, or sequences x of shape (n, T, d_x) with T of at least 2')
+        raise ValueError('independent frames without actions cannot be disentangled: give actions a, or sequences x of '
+                         'shape (n, T, d_x) with T of at least 2; of a table: --actions, or --time and --sequence')
     return lags
 
 # %% ../nbs/60_estimator.ipynb #50651754
@@ -174,6 +174,11 @@ def configurations(
     model = ModelConfig(x.frames.shape[1], d_z, 0 if a is None else a.shape[1], lags, **options)
     training = TrainConfig(steps=e.steps, minutes=e.minutes, seed=seed, **(e.train_options or {}))
     return Plan(model, training, sparsity, recipe, stages_of(e.method, sparsity, lags > 0, recipe))
+
+
+def no_larger(training: TrainConfig, n: int) -> TrainConfig:
+    "The same with batches of no more than n examples: a second look at the same ones in one step teaches nothing"
+    return replace(training, batch_size=min(training.batch_size, n))
 
 # %% ../nbs/60_estimator.ipynb #3b6329b1
 def check_device(
@@ -279,7 +284,7 @@ def predict_frames(
     if steps is None: steps = 1 if a is None or x.form == 'frames' else as_array(a[0]).shape[0]
     if x.lengths.min() < lags: raise ValueError(f'x must have at least {lags} frames, got {x.lengths.min()}')
     form = x.form if steps == 1 or x.form != 'frames' else 'array'
-    coming = Sequences(x.frames[:0], np.full(n, check_size(steps, 'steps')), form)
+    coming = Sequences(np.zeros((n * check_size(steps, 'steps'), 1)), np.full(n, steps), form)
     last = x.lengths.cumsum()[:, None] + np.arange(-max(lags, 1), 0)
     if a is not None: a = torch.from_numpy(read_actions(a, coming, e.d_a_) / e.a_scale_.astype(np.float32))
     latents = torch.from_numpy(e._latents(x)[last])
@@ -348,6 +353,7 @@ class MechanismSparsityICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         data = fitted._read(x, a)
         plan = configurations(self, *data)
         data = fitted._windows(*data, plan.model.lags)
+        plan = plan._replace(training=no_larger(plan.training, len(data[0])))
         d_z = plan.model.d_z if self.n_latents else counted_before(self.folder)
         fitted.n_latents_ = d_z or count_latents(plan, data, self.device, self.progress)
         fitted.model_ = build(replace(plan.model, d_z=fitted.n_latents_), plan.training.seed, self.device)
