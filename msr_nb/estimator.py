@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SHARE_KEPT', 'METHODS', 'MEASURE', 'REPORTED', 'SCALES', 'by_graph', 'choose_sparsity', 'guess_latents', 'stages_of',
            'plain', 'check_lags', 'check_sizes', 'Plan', 'as_recipe', 'configurations', 'no_larger', 'check_device',
-           'build', 'heard', 'count_latents', 'counted_before', 'report_fitted', 'predict_frames', 'frame_values',
+           'build', 'count_latents', 'counted_before', 'run_stages', 'report_fitted', 'predict_frames', 'frame_values',
            'had_latents_been', 'MechanismSparsityICA', 'as_json', 'table_as_json', 'names_in', 'save_estimator',
            'load_estimator', 'count_edges']
 
@@ -26,10 +26,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from .checks import as_array, check_kind, check_nonnegative, check_numbers, check_size, lookup
 from .edges import Cells, confidences
-from .effects import differences, inputs, some_of
+from .effects import inputs, some_of
 from .files import load_tensors, save_tensors, with_prefix, write_text
 from .identifiability import KnownModel, Report, report_on
-from .recipe import FIT, REVISION, Fit, Recipe, Stage, open_all, recipe_fields, recipe_with
+from .recipe import FIT, REVISION, Fit, Recipe, Stage, count_active, open_all, recipe_fields, recipe_with
 from msr_nb.recordings import (
     Sequences,
     mean_and_scale,
@@ -204,19 +204,6 @@ def build(
     return model.to(check_device(device))
 
 # %% ../nbs/60_estimator.ipynb #a0e372b7
-@torch.no_grad()
-def heard(
-    model: MechanismVAE,
-    x: torch.Tensor,  # (n, T, d_x), scaled
-    seed: int = 0,  # of the exchange
-) -> torch.Tensor:  # (d_z,), in units of the variance of one observed coordinate
-    "How much of the observations each latent accounts for"
-    z = encode(model, x).flatten(0, 1).to(next(model.parameters()).device)
-    order = some_of(len(z), len(z), seed, z.device, in_order=False)
-    moved = [differences(model.decoder, z, [j], order)[0] for j in range(z.shape[1])]
-    return torch.stack([change.square().mean(0).sum() for change in moved]).cpu()
-
-
 def count_latents(
     plan: Plan,  # for the upper bound
     data: tuple,  # x (n, T, d_x), and a (n, T, d_a) or None, scaled
@@ -231,9 +218,8 @@ def count_latents(
         model = build(replace(plan.model, d_z=d_z), config.seed, device)
         open_all(model)
         Trainer(model, x, a, Sparsity(), config).run(show=show)
-        some = x[some_of(len(x), plan.recipe.alignment.regression.examples, config.seed)]
-        active = int((heard(model, some, config.seed) > plan.recipe.active * x.shape[-1]).sum())
-        if active < d_z or d_z == x.shape[-1]: return max(active, 1)
+        active = count_active(model, x, plan.recipe, config.seed)
+        if active < d_z or d_z == x.shape[-1]: return active
         d_z = min(2 * d_z, x.shape[-1])
 
 # %% ../nbs/60_estimator.ipynb #d3b1df49
@@ -243,6 +229,25 @@ def counted_before(
     "Latents of the fit that is kept there; None: there is none yet"
     path = folder and Path(folder) / FIT
     return load_tensors(path)[1]['identity']['model']['d_z'] if path and path.exists() else None
+
+
+def run_stages(
+    fitted,  # a MechanismSparsityICA that knows its units, and how many latents to begin with
+    plan: Plan,
+    data: tuple,  # x (n, T, d_x), and a (n, T, d_a) or None, scaled
+    probe: Callable | None,
+) -> Fit:
+    "All stages; where latents were counted, anew without those that are idle after the first"
+    while True:
+        fitted.model_ = build(replace(plan.model, d_z=fitted.n_latents_), plan.training.seed, fitted.device)
+        run = Fit(fitted.model_, data, plan.sparsity, plan.training, plan.recipe,
+                  probe and (lambda model: probe(fitted)), fitted.progress)
+        for _ in run.run(plan.stages, fitted.folder):
+            active, steps = (run.stages[0].get(name, 0) for name in ('active', 'steps'))
+            if fitted.n_latents is None and steps >= plan.recipe.counting and 0 < active < fitted.n_latents_: break
+        else: return run
+        fitted.n_latents_ = active
+        if fitted.folder: (Path(fitted.folder) / FIT).unlink()
 
 # %% ../nbs/60_estimator.ipynb #fb30664f
 REPORTED = 500  # windows that a report looks at
@@ -356,10 +361,7 @@ class MechanismSparsityICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         plan = plan._replace(training=no_larger(plan.training, len(data[0])))
         d_z = plan.model.d_z if self.n_latents else counted_before(self.folder)
         fitted.n_latents_ = d_z or count_latents(plan, data, self.device, self.progress)
-        fitted.model_ = build(replace(plan.model, d_z=fitted.n_latents_), plan.training.seed, self.device)
-        run = Fit(fitted.model_, data, plan.sparsity, plan.training, plan.recipe,
-                  probe and (lambda model: probe(fitted)), self.progress)
-        for _ in run.run(plan.stages, self.folder): pass
+        run = run_stages(fitted, plan, data, probe)
         fitted.history_, fitted.stages_ = pd.DataFrame(run.history), pd.DataFrame(run.stages)
         fitted.mask_history_ = {g: torch.stack(kept).numpy() for g, kept in run.masks.items()}
         fitted.cells_ = run.cells

@@ -31,10 +31,10 @@ from matplotlib.figure import Figure
 from . import __version__
 from .edges import PRIOR
 from .effects import some_of
-from .estimator import MechanismSparsityICA, as_recipe, heard
+from .estimator import MechanismSparsityICA, as_recipe
 from .identifiability import LINEAR, NO_DIMENSION, Report
 from .plots import BLUE, GREY, STYLE, SURE, VERMILION, Picture, panels, plot_history, plot_mechanisms
-from .recipe import REVISION, Recipe, recipe_fields
+from .recipe import REVISION, Recipe, heard, recipe_fields
 from .recordings import read, read_actions, standardise
 
 # %% ../nbs/78_page.ipynb #1ca6fe3f

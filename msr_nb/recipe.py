@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ACTIONS', 'PAST', 'REVISIONS', 'REVISION', 'STAGES', 'AGREED', 'FIT', 'Stage', 'check_shares', 'Recipe',
-           'recipe_fields', 'changed', 'recipe_with', 'digest', 'Fit', 'stage', 'open_all', 'open_stage', 'joint_stage',
-           'at_once', 'sparse_stage', 'settle_stage', 'align_stage', 'mechanisms_stage', 'measure_stage',
-           'straighten_stage', 'teach_stage', 'check_same']
+           'recipe_fields', 'changed', 'recipe_with', 'digest', 'Fit', 'stage', 'open_all', 'heard', 'count_active',
+           'open_stage', 'joint_stage', 'at_once', 'sparse_stage', 'settle_stage', 'align_stage', 'mechanisms_stage',
+           'measure_stage', 'straighten_stage', 'teach_stage', 'check_same']
 
 # %% ../nbs/58_recipe.ipynb #364d10b2
 import json
@@ -22,7 +22,7 @@ import torch
 from .alignment import Alignment, align, fit_mechanisms, renew
 from .checks import check_kind, check_nonnegative, lookup
 from .edges import Cells, measure
-from .effects import inputs, regress, some_of
+from .effects import differences, inputs, regress, some_of
 from .files import fingerprint, load_tensors, save_tensors, with_prefix
 from .nets import patch
 from .sparsity import Sparsity
@@ -136,7 +136,8 @@ def digest(recipe: Recipe | None = None) -> str:
 
 
 # revision -> digest of its defaults; a change of a default needs a new one
-REVISIONS = {5: 'bc152c1c', 6: '91329800', 7: '81c6d5c9', 8: 'bd93219a', 9: '3cc277a1'}
+REVISIONS = {5: 'bc152c1c', 6: '91329800', 7: '81c6d5c9', 8: 'bd93219a', 9: '20929754',
+             10: '3cc277a1'}
 REVISION = max(REVISIONS)
 
 # %% ../nbs/58_recipe.ipynb #71e5b3cf
@@ -213,12 +214,37 @@ def open_all(model: MechanismVAE):
     "Freeze every mask with all its edges"
     for mask in model.prior.graphs().values(): mask.freeze(torch.ones(mask.shape))
 
+# %% ../nbs/58_recipe.ipynb #d91076a7
+@torch.no_grad()
+def heard(
+    model: MechanismVAE,
+    x: torch.Tensor,  # (n, T, d_x), scaled
+    seed: int = 0,  # of the exchange
+) -> torch.Tensor:  # (d_z,), in units of the variance of one observed coordinate
+    "How much of the observations each latent accounts for"
+    z = encode(model, x).flatten(0, 1).to(next(model.parameters()).device)
+    order = some_of(len(z), len(z), seed, z.device, in_order=False)
+    moved = [differences(model.decoder, z, [j], order)[0] for j in range(z.shape[1])]
+    return torch.stack([change.square().mean(0).sum() for change in moved]).cpu()
+
+
+def count_active(
+    model: MechanismVAE,
+    x: torch.Tensor,  # (n, T, d_x), scaled
+    recipe: Recipe,
+    seed: int,  # of the examples that are looked at
+) -> int:
+    "Latents that the decoder listens to; at least one"
+    some = x[some_of(len(x), recipe.alignment.regression.examples, seed)]
+    return max(int((heard(model, some, seed) > recipe.active * x.shape[-1]).sum()), 1)
+
 # %% ../nbs/58_recipe.ipynb #a73942b2
 @stage
-def open_stage(fit: Fit, config: TrainConfig, folder: Path | None):
-    "All edges open"
+def open_stage(fit: Fit, config: TrainConfig, folder: Path | None) -> dict:
+    "All edges open; says how many latents are active then"
     open_all(fit.model)
     fit.train(Sparsity(), config, folder)
+    return {'active': count_active(fit.model, fit.data[0], fit.recipe, config.seed)}
 
 
 @stage
