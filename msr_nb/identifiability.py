@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NO_DIMENSION', 'LINEAR', 'Span', 'span', 'action_spans', 'time_span', 'parameter_span', 'sets_around', 'isolate',
-           'promise', 'Report', 'KnownModel', 'known_model', 'variability_spans', 'smallest_singular_value',
-           'report_latents', 'report_on', 'report', 'plot_report']
+           'promise', 'Report', 'KnownModel', 'checked_mean', 'known_model', 'variability_spans',
+           'smallest_singular_value', 'report_latents', 'report_on', 'report', 'plot_report']
 
 # %% ../nbs/22_identifiability.ipynb #11b202de
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .checks import as_array, check_size
+from .checks import as_array, check_numbers, check_size
 from .datasets import KINDS, choose_graph, draw_instance, find_spec
 from .graphs import check_graphs
 from .plots import GREY, Picture, panels, show_matrix
@@ -38,9 +38,11 @@ class Span(NamedTuple):
 # %% ../nbs/22_identifiability.ipynb #edaf474b
 def span(
     name: str,  # the assumption
-    vectors: np.ndarray,  # (samples, dimensions) that may differ from zero
+    vectors: np.ndarray,  # (samples, dimensions) that may differ from zero, at least one of each
 ) -> Span:
     "Dimension of the span of the rows, each coordinate in units of its own size"
+    largest = np.abs(vectors).max(0)
+    vectors = vectors / np.where(largest > 0, largest, 1)  # so that no square overflows
     size = np.sqrt(np.square(vectors).mean(0))
     values = np.linalg.svd(vectors / np.where(size > 0, size, 1), compute_uv=False)
     return Span(name, vectors.shape[1], values / (values[0] if values[0] > 0 else 1))
@@ -161,6 +163,11 @@ class KnownModel(NamedTuple):
         return 1 if self.std is None else 2
 
 # %% ../nbs/22_identifiability.ipynb #a90e678a
+def checked_mean(mean: Callable, d_z: int) -> Callable:
+    "Mechanisms that must return a finite number for each latent"
+    return lambda inputs: check_numbers(mean(inputs), 'what mean returns', (len(inputs), d_z))
+
+
 def known_model(
     data,  # name of a data set, a DatasetSpec, or a dict of graphs
     mean: Callable | None,  # mechanisms to go with graphs
@@ -170,7 +177,8 @@ def known_model(
     if isinstance(data, dict):
         if unknown := data.keys() - {'Gz', 'Ga'}: raise ValueError(f'data must hold Gz, Ga or both, got {unknown}')
         check_graphs(**data)
-        return KnownModel({name: as_array(G).astype(int) for name, G in data.items() if G is not None}, mean)
+        graphs = {name: as_array(G).astype(int) for name, G in data.items() if G is not None}
+        return KnownModel(graphs, mean and checked_mean(mean, len(next(iter(graphs.values())))))
     if mean is not None: raise ValueError('mean must go with a dict of graphs: a data set has its own mechanisms')
     spec = find_spec(data)
     instance = draw_instance(spec, choose_graph(spec, None, seed), np.random.default_rng(seed))
@@ -187,7 +195,7 @@ def variability_spans(
     Gz, Ga = known.graphs.get('Gz'), known.graphs.get('Ga')
     past, a = np.split(inputs, [0 if Gz is None else Gz.shape[1]], 1)
     spans = [parameter_span(known.mean(inputs), 1. if known.std is None else known.std(inputs)**2)]
-    if Gz is not None: spans.append(time_span(lambda z: known.mean(np.concatenate([z, a], 1)), Gz, past))
+    if Gz is not None and Gz.any(): spans.append(time_span(lambda z: known.mean(np.concatenate([z, a], 1)), Gz, past))
     if Ga is not None:
         spans += action_spans(lambda a: known.mean(np.concatenate([past, a], 1)), Ga, a, others[:, past.shape[1]:])
     return spans
@@ -196,7 +204,7 @@ def variability_spans(
 def smallest_singular_value(J: np.ndarray) -> float:  # (n, d_x, d_z) Jacobians -> a share
     "The smallest relative to the largest, at the worst of n places"
     values = np.linalg.svd(J, compute_uv=False)
-    return float((values[:, -1] / values[:, 0]).min())
+    return float((values[:, -1] / np.where(values[:, 0] > 0, values[:, 0], 1)).min())
 
 # %% ../nbs/22_identifiability.ipynb #94b77da4
 def report_latents(
@@ -215,6 +223,7 @@ def report_on(
     others: np.ndarray | None = None,  # (n, d_in) other inputs, for differences
 ) -> Report:
     "What the theorems promise of a model, as far as it is known"
+    if inputs is not None and len(inputs) < 2: raise ValueError(f'a report must look at 2 frames, got {len(inputs)}')
     latents, spans, injectivity = report_latents(**known.graphs), [], None
     if known.mean: spans = variability_spans(known, inputs, others)
     if known.mixing_jacobian: injectivity = smallest_singular_value(known.mixing_jacobian(known.mean(inputs)))
@@ -232,7 +241,7 @@ def report(
     "What the theorems promise of a data set, or of graphs and their mechanisms"
     known, samples = known_model(data, mean, check_size(seed, 'seed', at_least=0)), check_size(samples, 'samples')
     if known.mean is None: return report_on(known)
-    rng, cells = np.random.default_rng(seed), sum(G.sum() for G in known.graphs.values())
+    rng, cells = np.random.default_rng(seed), sum(max(G.sum(), len(G)) for G in known.graphs.values())
     n = max(samples, 2 * cells + 1)  # fewer than the dimensions could never span them
     return report_on(known, known.draw(rng, n), known.draw(rng, n))
 

@@ -180,8 +180,8 @@ NOTHING = -.5 * (1 + np.log(2 * np.pi))  # nats per sensor and frame, of one who
 
 @warning
 def worthless_fit(facts: Facts) -> str | None:
-    "The ELBO ends below that of a model without latents"
-    elbo = facts.history.elbo.dropna().iloc[-1]
+    "The ELBO ends below that of a model without latents, in training or on the data of the page"
+    elbo = min(facts.history.elbo.dropna().iloc[-1], facts.elbo)
     if elbo >= NOTHING: return None
     return (f'The model ends worse than one that knows nothing but mean and variance of each sensor: its ELBO is '
             f'{elbo:.3g} nats per sensor and frame, and that one has {NOTHING:.2f}. Do not believe anything below. '

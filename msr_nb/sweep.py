@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PLURALS', 'TABLE', 'ROWS', 'ATTEMPTS', 'LATENTS', 'variants', 'expand', 'ending', 'work', 'open_table', 'keep',
            'kept_runs', 'table_row', 'read_table', 'die_with_parent', 'call', 'result_from', 'processes', 'start',
-           'result_of', 'run_here', 'open_client', 'run_there', 'runner', 'latents_file', 'runs_left', 'keep_all',
-           'run_left', 'sweep', 'with_udr', 'by_setting', 'read_spec', 'sweep_command', 'report_sweep']
+           'result_of', 'run_here', 'open_client', 'run_there', 'runner', 'latents_file', 'has_latents', 'runs_left',
+           'keep_all', 'run_left', 'sweep', 'with_udr', 'by_setting', 'read_spec', 'sweep_command', 'report_sweep']
 
 # %% ../nbs/72_sweep.ipynb #6c786318
 import json
@@ -129,8 +129,11 @@ def keep(
 def kept_runs(folder: Path | str) -> list[tuple[str, dict, dict]]:
     "Hash, configuration and result of all runs in a table, in the order in which they ended; none without a table"
     if not (Path(folder) / TABLE).exists(): return []
-    with open_table(folder) as table: rows = table.execute('SELECT * FROM runs ORDER BY rowid').fetchall()
-    return [(h, json.loads(config), json.loads(result)) for h, config, result in rows]
+    with open_table(folder) as table:
+        rows = table.execute('SELECT hash, config, result FROM runs ORDER BY rowid').fetchall()
+    try: rows = [(h, dict(json.loads(config)), dict(json.loads(result))) for h, config, result in rows]
+    except (TypeError, ValueError) as error: raise ValueError(f'{folder}/{TABLE} holds other rows: {error}') from None
+    return rows
 
 # %% ../nbs/72_sweep.ipynb #a8cebcac
 def table_row(h: str, config: dict, result: dict) -> dict:
@@ -269,10 +272,16 @@ LATENTS = 'latents'  # folder of the kept latents, HASH.npy
 def latents_file(folder: Path | str, h: str) -> Path: return Path(folder) / LATENTS / f'{h}.npy'
 
 
+def has_latents(folder: Path | str, h: str) -> bool:
+    "Are they there, and can be read?"
+    try: return np.load(latents_file(folder, h), mmap_mode='r').size > 0
+    except (OSError, EOFError, ValueError): return False
+
+
 def runs_left(configs: dict[str, dict], folder: Path, retry: bool) -> list[dict]:
     "Those that are not in the table, or whose latents are gone; and those that failed, to be repeated"
-    status = {h: result['status'] for h, _, result in kept_runs(folder)}
-    over = {h for h, s in status.items() if (s == 'done' and latents_file(folder, h).exists()) or
+    status = {h: result.get('status') for h, _, result in kept_runs(folder)}
+    over = {h for h, s in status.items() if (s == 'done' and has_latents(folder, h)) or
             (s == 'failed' and not retry)}
     return [config for h, config in configs.items() if h not in over]
 
@@ -298,6 +307,7 @@ def keep_all(
 def run_left(runs: Callable, configs: dict[str, dict], folder: Path, retry: bool, progress: bool):
     "Run what is not finished; the folder is ours alone"
     left = runs_left(configs, folder, retry)
+    (folder / LATENTS).mkdir(exist_ok=True)
     for path in folder.glob(f'{LATENTS}/*.tmp'): remove_own(path)
     options = {'total': len(configs), 'initial': len(configs) - len(left), 'disable': not progress}
     with tqdm(desc='runs', unit='run', dynamic_ncols=True, smoothing=0, **options) as bar:
@@ -349,7 +359,8 @@ def read_spec(
     "What the file declares"
     if not Path(path).is_file(): raise ValueError(f'SPEC must be a TOML file, {path} does not exist')
     try: return tomllib.loads(Path(path).read_text(encoding='utf-8'))
-    except ValueError as error: raise ValueError(f'SPEC must be a TOML file, {path} is not: {error}') from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'SPEC must be a TOML file, {path} is not: {error}') from None
 
 
 def sweep_command(
@@ -358,7 +369,7 @@ def sweep_command(
     **options,  # of `sweep`
 ) -> tuple[Path, pd.DataFrame]:  # folder; `read_table` with UDR
     "Run what is left of a sweep, or nothing, and read its table"
-    folder = Path(out or Path('runs') / Path(spec).stem)
+    folder = Path(out or Path('runs') / (Path(spec).stem.strip('.') or 'sweep'))
     return folder, with_udr(sweep(read_spec(spec), folder, **options), folder)
 
 # %% ../nbs/72_sweep.ipynb #d62f42dc

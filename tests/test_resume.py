@@ -28,6 +28,7 @@ from msr_nb.vae import MechanismVAE, ModelConfig
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, 'SIGKILL'), reason='needs a system with SIGKILL')
 STEPS, EVERY = 600, 50
+GONE = 2**30  # numbers of processes that no system has
 PATIENCE = 300  # seconds, for a machine that does much else
 
 
@@ -151,7 +152,7 @@ def whole(one_thread, tmp_path_factory):
 
 def test_killed_again_and_again(start, whole, tmp_path):
     complete = (whole / CHECKPOINT).read_bytes()
-    left_over = {f'{CHECKPOINT}.1.tmp': complete, f'{CHECKPOINT}.2.tmp': complete[:len(complete) // 2], 'x.tmp': b''}
+    left_over = {f'{CHECKPOINT}.{GONE}.tmp': complete, f'{CHECKPOINT}.{GONE + 1}.tmp': complete[:99], 'x.tmp': b''}
     for name, content in left_over.items(): (tmp_path / name).write_bytes(content)
     def dies(weak_spot): return finish(start(train, tmp_path, weak_spot)) == -signal.SIGKILL
     def killed_at(step): return killed_when(start(train, tmp_path, 'none', .002), lambda: steps_done(tmp_path) >= step)
@@ -191,7 +192,7 @@ def test_estimator_goes_on_where_it_was_stopped(tmp_path, name, method):
         logs = []
         def probe(fitted):
             if len(logs) == stop_at: raise Interrupt
-            logs.append(fitted.score(data.x, data.z))
+            logs.append(fitted.score(data.x, data.a))
             return {'mcc': logs[-1]}
         made = MechanismSparsityICA(
             4, edges=7, method=method, steps=60, folder=folder, device='cpu', progress=False,
