@@ -59,8 +59,8 @@ def mixing(z: np.ndarray, d_x: int, seed: int = 0) -> np.ndarray:
 
 
 def columns(values: np.ndarray, name: str) -> dict:
-    "Columns of a table, numbered"
-    return {f'{name}{i}': column for i, column in enumerate(values.T)}
+    "Columns of a table, or the numbers of a row, numbered"
+    return {f'{name}{i}': column for i, column in enumerate(np.atleast_1d(values).T)}
 
 
 TUNNEL = {  # of the package's tutorial, fitted to the real tunnel
@@ -129,7 +129,7 @@ def japanese_vowels_raw() -> Foreign:
 def japanese_vowels_padded() -> Foreign:
     "The same, padded with NaN to the longest"
     from aeon.datasets import load_japanese_vowels
-    x, speaker = load_japanese_vowels()
+    x, _ = load_japanese_vowels()
     padded = np.full((len(x), max(part.shape[1] for part in x), 12), np.nan)
     for row, part in zip(padded, x, strict=True): row[:part.shape[1]] = part.T
     return Foreign({'x': padded})
@@ -176,8 +176,8 @@ def episodes(name: str, policy: Callable, count: int, **given) -> pd.DataFrame:
             action = policy(world, rng)
             seen, _, ended, cut, _ = world.step(action)
             step, over = step + 1, ended or cut
-            rows.append({'episode': episode, 'step': step, 'action': action, **columns(seen[None], 'obs')})
-    return pd.DataFrame([{k: np.ravel(v)[0] for k, v in row.items()} for row in rows])
+            rows.append({'episode': episode, 'step': step, 'action': np.ravel(action)[0], **columns(seen, 'obs')})
+    return pd.DataFrame(rows)
 
 
 @of('gymnasium')
@@ -367,8 +367,8 @@ def turns() -> pd.DataFrame:
         action = rng.uniform(-1, 1, world.action_space.shape).astype(np.float32)
         (state, aims), _, ended, cut, _ = world.step(action)
         step, over = step + 1, ended or cut
-        rows.append({'run': run, 'step': step, **columns(action[None], 'duty'), **dict(zip(names, state)),
-                     **columns(np.reshape(aims, (1, -1)), 'aim')})
+        rows.append({'run': run, 'step': step, **columns(action, 'duty'), **dict(zip(names, state, strict=True)),
+                     **columns(np.ravel(aims), 'aim')})
     return pd.DataFrame(rows)
 
 
@@ -407,7 +407,8 @@ def sizes(made: Foreign) -> dict:
     if isinstance(made.data, dict):
         x, a = made.data['x'], made.data.get('a')
         if x.dtype == object: return {'frames': sum(map(len, x)), 'sequences': len(x), 'sensors': x[0].shape[1]}
-        return {'frames': len(x) * x.shape[1], 'sequences': len(x), 'sensors': x.shape[2], 'actions': int(a is not None)}
+        known = {'frames': len(x) * x.shape[1], 'sequences': len(x), 'sensors': x.shape[2]}
+        return known | {'actions': int(a is not None)}
     words = shlex.split(made.options)
     roles = {k: words[words.index(f'--{k}') + 1] for k in ('sequence', 'time') if f'--{k}' in words}
     named = [word for word in words if not word.startswith('--')]
@@ -478,7 +479,8 @@ def main():
         if not args.run: continue
         row = run(name, made, args.to, args.steps, args.minutes)
         print(row, flush=True)
-        if table: pd.DataFrame([row]).to_csv(table, mode='a', header=not table.exists(), index=False, float_format='%.5g')
+        if not table: continue
+        pd.DataFrame([row]).to_csv(table, mode='a', header=not table.exists(), index=False, float_format='%.5g')
 
 
 if __name__ == '__main__': main()
