@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from .checks import lookup
 from .datasets import Splits, Trajectories
 from .estimator import MechanismSparsityICA
 from .files import fingerprint, replacing, write_text
@@ -26,7 +27,7 @@ from .graphs import check_graph
 from .recipe import REVISION
 from .recordings import check_actions, read
 from .runs import run_fields
-from .tables import hints, read_table
+from .tables import READERS, hints, read_table
 
 # %% ../nbs/71_own_data.ipynb #d2345c69
 ARRAYS = ('x', 'a', 'z', 'Gz', 'Ga')
@@ -43,6 +44,9 @@ def read_arrays(
         with np.load(path, allow_pickle=False) as file: arrays = dict(file)
         if not all(isinstance(v, np.ndarray) for v in arrays.values()): raise ValueError('it holds something else')
     except NOT_ARRAYS as error:
+        if 'Object arrays' in str(error):
+            raise ValueError(f'{path} holds arrays of objects. Sequences of unequal length are one array (n, T, d_x) '
+                             'with NaN behind the end of each, or a table with a row for each frame') from None
         raise ValueError(f'DATA must be an .npz file of plain numbers, {path} is not ({error})') from None
     if set(arrays) - set(ARRAYS) or 'x' not in arrays:
         raise ValueError(f'{path} must hold x and may hold a, z, Gz, Ga; got {sorted(arrays)}')
@@ -91,7 +95,8 @@ def read_data(
     **columns,  # of a table: `actions`, `sequence` and `time` of `read_table`
 ) -> OwnData:
     "What a file of one's own holds"
-    if Path(path).suffix == '.npz':
+    name = Path(path).name.lower()
+    if lookup(('.npz', *READERS), Path(name.removesuffix('.gz')).suffix, f'the ending of {name}') == '.npz':
         if any(columns.values()): raise ValueError(f'columns are those of a table, and {path} holds arrays')
         arrays = read_arrays(path)
         data = as_trajectories(arrays)

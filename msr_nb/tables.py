@@ -6,12 +6,12 @@
 __all__ = ['READERS', 'UNREADABLE', 'NUMBERS', 'LEVELS', 'CONTROLS', 'GAP', 'ROWS', 'COLUMNS', 'ALPHA', 'SAME', 'ORDERS',
            'ENTRIES', 'VALUES', 'SINE', 'PILE', 'STEPS', 'HINTS', 'names_in', 'read_text', 'read_parquet',
            'in_one_line', 'check_names', 'read_file', 'only_named', 'split_roles', 'kind', 'as_numbers', 'example',
-           'why_no_sensor', 'sensors_of', 'levels_of', 'action_columns', 'looks_like_codes', 'actions_of', 'as_dates',
-           'times_of', 'sort_rows', 'find_breaks', 'Table', 'lay_out', 'read_table', 'Seen', 'as_frames', 'names_of',
-           'look_at', 'standardised', 'correlations', 'log_orders', 'same_columns', 'share_alone', 'listed', 'lag_one',
-           'unexplained', 'rows_in_time', 'neighbours', 'last_axis_is_time', 'axes_swapped', 'sensors_first',
-           'repeated_sensors', 'actions_among_sensors', 'follows_others', 'actions_never_alone', 'constant_actions',
-           'pile_at_end', 'saturated_sensors', 'hints']
+           'why_no_sensor', 'sensors_of', 'levels_of', 'action_columns', 'looks_like_codes', 'meant_otherwise',
+           'actions_of', 'as_dates', 'times_of', 'sort_rows', 'find_breaks', 'Table', 'lay_out', 'read_table', 'Seen',
+           'as_frames', 'names_of', 'look_at', 'standardised', 'correlations', 'log_orders', 'same_columns',
+           'share_alone', 'listed', 'lag_one', 'unexplained', 'rows_in_time', 'neighbours', 'last_axis_is_time',
+           'axes_swapped', 'sensors_first', 'repeated_sensors', 'actions_among_sensors', 'follows_others',
+           'actions_never_alone', 'constant_actions', 'pile_at_end', 'saturated_sensors', 'hints']
 
 # %% ../nbs/69_tables.ipynb #971e69ba
 import warnings
@@ -50,7 +50,9 @@ def read_text(path: Path, separator: str) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter('error', pd.errors.ParserWarning)
         try: table = pd.read_csv(path, sep=separator, low_memory=False, index_col=False)
-        except pd.errors.ParserWarning: raise ValueError('its rows have more values than it has names') from None
+        except pd.errors.ParserWarning:
+            raise ValueError('its rows have more values than its first line has names; the first line must name all '
+                             'columns, so delete the lines above the names') from None
     return table.set_axis(names, axis=1)
 
 # %% ../nbs/69_tables.ipynb #d44c94e9
@@ -88,6 +90,7 @@ def read_file(path: Path) -> pd.DataFrame:
         check_names(table.columns)
         if not len(table): raise ValueError('it has no rows')
         return table
+    except UnicodeDecodeError: raise ValueError(f'{path.name} cannot be read: save it as UTF-8') from None
     except UNREADABLE as error: raise ValueError(f'{path.name} cannot be read: {in_one_line(error)}') from None
 
 # %% ../nbs/69_tables.ipynb #a9b1e445
@@ -212,6 +215,15 @@ def looks_like_codes(column: pd.Series) -> bool:
     found = np.unique(as_numbers(column))
     return len(found) > 2 and found[0] in (0, 1) and found[-1] - found[0] == len(found) - 1
 
+
+def meant_otherwise(column: pd.Series) -> list[str]:
+    "What is to be said of a column of actions that may have been meant otherwise"
+    if looks_like_codes(column): return [f'{column.name} is taken for a number; if it is a label, write it as text.']
+    names = levels_of(column)[0] if kind(column) in LEVELS else []
+    if len(names) < 3 or names[0].lower() in CONTROLS: return []
+    return [f'{column.name}: {names[0]!r} is taken for the control, and each other level is a change from it; if '
+            'nothing was done at another level, write control there.']
+
 # %% ../nbs/69_tables.ipynb #e6e9bafb
 def actions_of(
     table: pd.DataFrame,
@@ -268,7 +280,7 @@ def sort_rows(
     if not len(same): return rows
     i, j = rows[same[0]], rows[same[0] + 1]
     raise ValueError(f'{where} is the same in rows {i} and {j} of one sequence; if they are from two recordings, name '
-                     'the column that says so as sequence')
+                     'the column that says so as sequence; if not, as time a column that counts the rows')
 
 # %% ../nbs/69_tables.ipynb #f71a15a6
 GAP = 1.5  # median steps: half-way between one step, and two, where a row is missing
@@ -331,8 +343,7 @@ def read_table(
     x_names, columns = split_roles(table.columns, path.name, actions, sequence, time)
     x = sensors_of(table, x_names, path.name)
     a, a_names = actions_of(table, columns, path.name) if columns else (None, [])
-    notes += [f'{name} is taken for a number; if it is a label, write it as text.' for name in columns
-              if looks_like_codes(table[name])]
+    notes += [note for name in columns for note in meant_otherwise(table[name])]
     if sequence is None and time is None: return Table(x, a, x_names, a_names, np.arange(len(x)), notes)
     rows, starts, more = lay_out(table, path.name, sequence, time)
     x, a = (None if values is None else np.split(values[rows], starts) for values in (x, a))
@@ -648,7 +659,8 @@ def saturated_sensors(seen: Seen) -> list[str]:
     if not said: return []
     return [f'Some sensors seem saturated, since many rows have the smallest or largest value: {listed(said)}. Where '
             'a sensor is at the end of its range it does not say how far beyond the truth is: record a wider range, or '
-            'leave the sensor out. If it counts rare events, so that most rows are 0, ignore this.']
+            'leave the sensor out. If the value says that there was nothing to measure, as for rare events and for '
+            'sunlight at night, ignore this.']
 
 # %% ../nbs/69_tables.ipynb #daf2382a
 HINTS = {f.__name__: f for f in (rows_in_time, axes_swapped, sensors_first, repeated_sensors, actions_among_sensors,
