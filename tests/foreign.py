@@ -24,6 +24,8 @@ import pandas as pd
 
 from msr_nb.estimator import MechanismSparsityICA
 from msr_nb.metrics import mcc, r_score
+from msr_nb.own_data import long_enough, read_data
+from msr_nb.page import WARNINGS, gather
 from msr_nb.recipe import REVISION
 
 FAST = '--steps 1500 --set batch_size=128'  # some minutes a fit, at a price in precision
@@ -401,6 +403,15 @@ def write(name: str, made: Foreign, to: Path) -> Path:
     return path
 
 
+def roles(options: str) -> dict:
+    "What columns are, by name"
+    words, found = shlex.split(options), {}
+    for word in words:
+        if word.startswith('--'): found[(last := word.removeprefix('--'))] = []
+        else: found[last].append(word)
+    return {k: v if k == 'actions' else v[0] for k, v in found.items()}
+
+
 def sizes(made: Foreign) -> dict:
     "How much there is; nothing where the file is not read yet"
     if isinstance(made.data, Path): return {}
@@ -409,12 +420,11 @@ def sizes(made: Foreign) -> dict:
         if x.dtype == object: return {'frames': sum(map(len, x)), 'sequences': len(x), 'sensors': x[0].shape[1]}
         known = {'frames': len(x) * x.shape[1], 'sequences': len(x), 'sensors': x.shape[2]}
         return known | {'actions': int(a is not None)}
-    words = shlex.split(made.options)
-    roles = {k: words[words.index(f'--{k}') + 1] for k in ('sequence', 'time') if f'--{k}' in words}
-    named = [word for word in words if not word.startswith('--')]
-    sequences = made.data[roles['sequence']].nunique() if 'sequence' in roles else 1 if roles else len(made.data)
-    return {'frames': len(made.data), 'sequences': sequences, 'sensors': made.data.shape[1] - len(named),
-            'actions': len(named) - len(roles)}
+    given = roles(made.options)
+    actions, rest = given.pop('actions', []), len(given)
+    sequences = made.data[given['sequence']].nunique() if 'sequence' in given else 1 if given else len(made.data)
+    return {'frames': len(made.data), 'sequences': sequences, 'sensors': made.data.shape[1] - len(actions) - rest,
+            'actions': len(actions)}
 
 
 def against_truth(z: np.ndarray, truth: np.ndarray) -> dict:
@@ -423,12 +433,21 @@ def against_truth(z: np.ndarray, truth: np.ndarray) -> dict:
     return {'known': truth.shape[1], 'mcc': mcc(truth[rows], z[rows]).score, 'r': r_score(truth[rows], z[rows])}
 
 
-def answers(folder: Path, truth: Path) -> dict:
+def doubts(ica: MechanismSparsityICA, path: Path, options: str) -> str:
+    "The warnings of the page about a fit, by name"
+    data, _ = long_enough(read_data(path, **roles(options)).data, 1)
+    facts = gather(ica, data.x, data.a, path.stem)
+    return json.dumps({name: said for name, warn in WARNINGS.items() if (said := warn(facts))}, ensure_ascii=False)
+
+
+def answers(folder: Path, path: Path, options: str) -> dict:
     "What is in the folder of a run"
+    truth = path.with_suffix('.truth.npy')
     result, ica = json.loads((folder / 'result.json').read_text()), MechanismSparsityICA.load(folder / 'model')
     sure = np.concatenate([values.ravel() for values in ica.edge_confidences_.values()])
     found = {'latents': result['latents'], 'edges': result['edges'], 'cells': sure.size,
-             'doubtful': int(((sure > .05) & (sure < .95)).sum()), 'elbo': result['valid_elbo']}
+             'doubtful': int(((sure > .05) & (sure < .95)).sum()), 'elbo': result['valid_elbo'],
+             'warnings': doubts(ica, path, options)}
     if not truth.exists(): return found
     return found | against_truth(np.load(folder / 'latents.npz')['z'], np.load(truth))
 
@@ -455,8 +474,8 @@ def run(name: str, made: Foreign, to: Path, how: str, minutes: float) -> dict:
     message = {0: '', STOPPED: f'not done after {minutes} minutes'}.get(exit, said[-1])
     row |= {'command': line, 'exit': exit, 'message': message,
             'notes': json.dumps(notes, ensure_ascii=False)}
-    row |= dict.fromkeys(('latents', 'edges', 'cells', 'doubtful', 'elbo', 'known', 'mcc', 'r'))
-    if not exit: row |= answers(to / 'runs' / name, to / f'{name}.truth.npy')
+    row |= dict.fromkeys(('latents', 'edges', 'cells', 'doubtful', 'elbo', 'warnings', 'known', 'mcc', 'r'))
+    if not exit: row |= answers(to / 'runs' / name, path, made.options)
     return row | {'seconds': round(seconds, 1), 'revision': REVISION, 'commit': commit()}
 
 
