@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from msr_nb.estimator import MechanismSparsityICA
-from msr_nb.metrics import mcc, r_score
+from msr_nb.metrics import mcc, r_squared
 from msr_nb.own_data import long_enough, read_data
 from msr_nb.page import WARNINGS, gather
 from msr_nb.recipe import REVISION
@@ -36,7 +36,7 @@ class Foreign(NamedTuple):
     "Data as their users have them"
     data: pd.DataFrame | dict | Path  # a table, arrays by name, or a file that the package ships
     options: str = ''  # of `msr_nb fit`
-    truth: np.ndarray | None = None  # (rows, k), what is known of the latents, in the order of the rows
+    truth: pd.DataFrame | None = None  # what is known of the latents, in the order of the rows
 
 
 MADE: dict[str, tuple[str, Callable[[], Foreign]]] = {}  # name -> package, and what makes the data
@@ -99,7 +99,7 @@ def light_tunnel() -> Foreign:
     tunnel = lt.Deterministic(**TUNNEL)
     sensors = dict(zip(tunnel.outputs_names, tunnel.simulate_from_inputs(inputs), strict=True))
     table = pd.DataFrame({'frame': range(len(z)), 'intervention': done, **sensors})
-    return Foreign(table, '--actions intervention --time frame', z)
+    return Foreign(table, '--actions intervention --time frame', inputs[list(FACTORS)])
 
 
 def vowels() -> pd.DataFrame:
@@ -186,7 +186,8 @@ def episodes(name: str, policy: Callable, count: int, **given) -> pd.DataFrame:
 def cartpole() -> Foreign:
     "Random pushes: integer actions, four observations, which are the state, and episodes that end when the pole falls"
     table = episodes('CartPole-v1', lambda world, rng: int(world.action_space.sample()), 800)
-    return Foreign(table, '--actions action --sequence episode --time step', table.filter(like='obs').to_numpy())
+    return Foreign(table, '--actions action --sequence episode --time step',
+                   table.filter(like='obs').set_axis(['place', 'speed', 'angle', 'turn'], axis=1))
 
 
 @of('gymnasium')
@@ -194,8 +195,8 @@ def acrobot() -> Foreign:
     "Three torques written as 0, 1, 2; two angles as cosine and sine"
     table = episodes('Acrobot-v1', lambda world, rng: int(world.action_space.sample()), 60, max_episode_steps=200)
     obs = table.filter(like='obs').to_numpy()
-    state = np.c_[np.arctan2(obs[:, 1], obs[:, 0]), np.arctan2(obs[:, 3], obs[:, 2]), obs[:, 4:]]
-    return Foreign(table, '--actions action --sequence episode --time step', state)
+    state = {f'angle{i}': np.arctan2(obs[:, 2 * i + 1], obs[:, 2 * i]) for i in (0, 1)} | columns(obs[:, 4:], 'speed')
+    return Foreign(table, '--actions action --sequence episode --time step', pd.DataFrame(state))
 
 
 @of('gymnasium')
@@ -204,7 +205,7 @@ def pendulum() -> Foreign:
     def policy(world, rng): return rng.uniform(-2, 2, 1).astype(np.float32)
     table = episodes('Pendulum-v1', policy, 60)
     obs = table.filter(like='obs').to_numpy()
-    state = np.c_[np.arctan2(obs[:, 1], obs[:, 0]), obs[:, 2]]
+    state = pd.DataFrame({'angle': np.arctan2(obs[:, 1], obs[:, 0]), 'speed': obs[:, 2]})
     return Foreign(table, '--actions action --sequence episode --time step', state)
 
 
@@ -214,9 +215,8 @@ def krumsiek11() -> Foreign:
     import scanpy
     cells = scanpy.datasets.krumsiek11()
     table = cells.to_df().reset_index(drop=True)
-    genes = table.to_numpy()
     return Foreign(table.assign(run=np.repeat(range(4), 160), frame=np.tile(range(160), 4)),
-                   '--sequence run --time frame', genes)
+                   '--sequence run --time frame', table)
 
 
 @of('scanpy')
@@ -257,7 +257,8 @@ def sqrt_model() -> Foreign:
     "A hidden state that is one of two, seen through two bent coordinates"
     from deeptime.data import sqrt_model
     state, seen = sqrt_model(20_000, seed=0)
-    return Foreign(pd.DataFrame(columns(seen, 'y')).assign(frame=range(len(seen))), '--time frame', state[:, None])
+    return Foreign(pd.DataFrame(columns(seen, 'y')).assign(frame=range(len(seen))), '--time frame',
+                   pd.DataFrame({'state': state}))
 
 
 @of('pysindy')
@@ -267,7 +268,8 @@ def lorenz() -> Foreign:
     from scipy.integrate import solve_ivp
     t = np.arange(0, 200, .02)
     z = solve_ivp(lorenz, (0, t[-1]), [-8., 8., 27.], t_eval=t, rtol=1e-8).y.T
-    return Foreign(pd.DataFrame(columns(mixing(z, 8), 's')).assign(t=t.round(2)), '--time t', z)
+    return Foreign(pd.DataFrame(columns(mixing(z, 8), 's')).assign(t=t.round(2)), '--time t',
+                   pd.DataFrame(z, columns=['x', 'y', 'z']))
 
 
 @of('pvlib')
@@ -317,8 +319,8 @@ def temperature_lab() -> Foreign:
         rows.append({'second': second, 'Q1': q[0], 'Q2': q[1], 'T1': lab.T1, 'T2': lab.T2,
                      'H1': lab._H1, 'H2': lab._H2, 't1': lab._T1, 't2': lab._T2})
     table = pd.DataFrame(rows)
-    truth = table[['H1', 'H2', 't1', 't2']].to_numpy()
-    return Foreign(table[['second', 'Q1', 'Q2', 'T1', 'T2']], '--actions Q1 Q2 --time second', truth)
+    truth = table[['H1', 'H2', 't1', 't2']]
+    return Foreign(table.drop(columns=[*truth]), '--actions Q1 Q2 --time second', truth)
 
 
 @of('cdt')
@@ -353,7 +355,7 @@ def four_tank() -> Foreign:
         z.append(h), v.append(pumps)
     z, v = np.array(z), np.array(v)
     table = pd.DataFrame({'frame': range(len(z)), **columns(v, 'pump'), **columns(mixing(z, 10), 's')})
-    return Foreign(table, '--actions pump0 pump1 --time frame', z)
+    return Foreign(table, '--actions pump0 pump1 --time frame', pd.DataFrame(columns(z, 'level')))
 
 
 def turns() -> pd.DataFrame:
@@ -390,7 +392,7 @@ def motor() -> Foreign:
 
 def write(name: str, made: Foreign, to: Path) -> Path:
     "The file; what is known of its latents goes beside it"
-    if made.truth is not None: np.save(to / f'{name}.truth.npy', made.truth)
+    if made.truth is not None: made.truth.to_csv(to / f'{name}.truth.csv', index=False)
     if isinstance(made.data, Path):
         path = to / f'{name}{made.data.suffix.lower()}'
         path.write_bytes(made.data.read_bytes())
@@ -427,29 +429,32 @@ def sizes(made: Foreign) -> dict:
             'actions': len(actions)}
 
 
-def against_truth(z: np.ndarray, truth: np.ndarray) -> dict:
-    "Correlation of latents with what is known, over all rows that have latents"
-    z, rows = z.reshape(-1, z.shape[-1]), ~np.isnan(z.reshape(len(truth), -1)).any(1)
-    return {'known': truth.shape[1], 'mcc': mcc(truth[rows], z[rows]).score, 'r': r_score(truth[rows], z[rows])}
+def against_truth(z: np.ndarray, truth: pd.DataFrame) -> dict:
+    "How well the latents of all rows that have any know what is known: one to one, and by any linear function"
+    z = z.reshape(-1, z.shape[-1])
+    rows = ~np.isnan(z).any(1)
+    known, z = truth[rows], z[rows]
+    each = dict(zip(known, np.sqrt(r_squared(known.to_numpy(), z)).round(4).tolist(), strict=True))
+    return {'known': known.shape[1], 'mcc': mcc(known.to_numpy(), z).score, 'r': np.mean([*each.values()]),
+            'r_each': as_json(each)}
 
 
-def doubts(ica: MechanismSparsityICA, path: Path, options: str) -> str:
-    "The warnings of the page about a fit, by name"
-    data, _ = long_enough(read_data(path, **roles(options)).data, 1)
-    facts = gather(ica, data.x, data.a, path.stem)
-    return json.dumps({name: said for name, warn in WARNINGS.items() if (said := warn(facts))}, ensure_ascii=False)
+def as_json(value) -> str: return json.dumps(value, ensure_ascii=False)
 
 
 def answers(folder: Path, path: Path, options: str) -> dict:
-    "What is in the folder of a run"
-    truth = path.with_suffix('.truth.npy')
+    "What is in the folder of a run, and what the page about it warns of"
     result, ica = json.loads((folder / 'result.json').read_text()), MechanismSparsityICA.load(folder / 'model')
+    own, truth = read_data(path, **roles(options)), path.with_suffix('.truth.csv')
+    data, short = long_enough(own.data, 1)
+    facts = gather(ica, data.x, data.a, path.stem)
     sure = np.concatenate([values.ravel() for values in ica.edge_confidences_.values()])
-    found = {'latents': result['latents'], 'edges': result['edges'], 'cells': sure.size,
-             'doubtful': int(((sure > .05) & (sure < .95)).sum()), 'elbo': result['valid_elbo'],
-             'warnings': doubts(ica, path, options)}
+    found = {k: result[k] for k in ('latents', 'edges', 'commit', 'revision')} | {
+        'notes': as_json(own.notes + short), 'seconds': result['total_seconds'], 'elbo': result['valid_elbo'],
+        'cells': sure.size, 'doubtful': int(((sure > .05) & (sure < .95)).sum()),
+        'warnings': as_json({name: said for name, warn in WARNINGS.items() if (said := warn(facts))})}
     if not truth.exists(): return found
-    return found | against_truth(np.load(folder / 'latents.npz')['z'], np.load(truth))
+    return found | against_truth(np.load(folder / 'latents.npz')['z'], pd.read_csv(truth))
 
 
 def commit() -> str:
@@ -466,17 +471,14 @@ def run(name: str, made: Foreign, to: Path, how: str, minutes: float) -> dict:
     with open(to / f'{name}.said', 'w') as file:
         try: exit = subprocess.run(argv, cwd=to, stdout=file, stderr=file, timeout=60 * minutes).returncode
         except subprocess.TimeoutExpired: exit = STOPPED
-    seconds = time.perf_counter() - start
-    said = [part.strip() for part in re.split(r'[\r\n]', (to / f'{name}.said').read_text()) if part.strip()]
-    notes = [part.removeprefix('note: ') for part in said if part.startswith('note: ')]
     row = {'name': name, 'package': MADE[name][0], 'version': version(MADE[name][0])}
-    row |= dict.fromkeys(('frames', 'sequences', 'sensors', 'actions')) | sizes(made)
-    message = {0: '', STOPPED: f'not done after {minutes} minutes'}.get(exit, said[-1])
-    row |= {'command': line, 'exit': exit, 'message': message,
-            'notes': json.dumps(notes, ensure_ascii=False)}
-    row |= dict.fromkeys(('latents', 'edges', 'cells', 'doubtful', 'elbo', 'warnings', 'known', 'mcc', 'r'))
-    if not exit: row |= answers(to / 'runs' / name, path, made.options)
-    return row | {'seconds': round(seconds, 1), 'revision': REVISION, 'commit': commit()}
+    row |= dict.fromkeys(('frames', 'sequences', 'sensors', 'actions')) | sizes(made) | {'command': line, 'exit': exit}
+    said = [part.strip() for part in re.split(r'[\r\n]', (to / f'{name}.said').read_text()) if part.strip()]
+    row['message'] = {0: '', STOPPED: f'not done after {minutes:g} minutes'}.get(exit, said[-1])
+    row |= dict.fromkeys(('notes', 'latents', 'edges', 'cells', 'doubtful', 'elbo', 'warnings'))
+    row |= dict.fromkeys(('known', 'mcc', 'r', 'r_each'))
+    row |= {'seconds': round(time.perf_counter() - start, 1), 'revision': REVISION, 'commit': commit()}
+    return row if exit else row | answers(to / 'runs' / name, path, made.options)
 
 
 def main():
