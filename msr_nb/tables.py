@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['READERS', 'UNREADABLE', 'NUMBERS', 'LEVELS', 'CONTROLS', 'GAP', 'ROWS', 'COLUMNS', 'ALPHA', 'SAME', 'ORDERS',
-           'ENTRIES', 'VALUES', 'SINE', 'PILE', 'STEPS', 'HINTS', 'names_in', 'read_text', 'read_parquet',
-           'in_one_line', 'check_names', 'read_file', 'only_named', 'split_roles', 'kind', 'as_numbers', 'example',
-           'why_no_sensor', 'sensors_of', 'levels_of', 'action_columns', 'looks_like_codes', 'meant_otherwise',
-           'actions_of', 'as_dates', 'times_of', 'sort_rows', 'find_breaks', 'Table', 'lay_out', 'read_table', 'Seen',
-           'as_frames', 'names_of', 'look_at', 'standardised', 'correlations', 'log_orders', 'same_columns',
-           'share_alone', 'listed', 'lag_one', 'unexplained', 'rows_in_time', 'neighbours', 'last_axis_is_time',
-           'axes_swapped', 'sensors_first', 'repeated_sensors', 'actions_among_sensors', 'follows_others',
-           'actions_never_alone', 'constant_actions', 'pile_at_end', 'saturated_sensors', 'hints']
+           'ENTRIES', 'VALUES', 'SINE', 'PILE', 'STEPS', 'ENOUGH', 'LAST', 'HINTS', 'names_in', 'read_text',
+           'read_parquet', 'in_one_line', 'check_names', 'read_file', 'only_named', 'split_roles', 'kind', 'as_numbers',
+           'example', 'why_no_sensor', 'sensors_of', 'levels_of', 'action_columns', 'looks_like_codes',
+           'meant_otherwise', 'actions_of', 'as_dates', 'times_of', 'sort_rows', 'find_breaks', 'Table', 'lay_out',
+           'read_table', 'Seen', 'as_frames', 'names_of', 'look_at', 'standardised', 'correlations', 'log_orders',
+           'same_columns', 'share_alone', 'listed', 'lag_one', 'unexplained', 'rows_in_time', 'neighbours',
+           'last_axis_is_time', 'axes_swapped', 'sensors_first', 'repeated_sensors', 'actions_among_sensors',
+           'follows_others', 'actions_never_alone', 'constant_actions', 'pile_at_end', 'saturated_sensors',
+           'drifting_sensors', 'hints']
 
 # %% ../nbs/69_tables.ipynb #971e69ba
 import warnings
@@ -280,7 +281,7 @@ def sort_rows(
     if not len(same): return rows
     i, j = rows[same[0]], rows[same[0] + 1]
     raise ValueError(f'{where} is the same in rows {i} and {j} of one sequence; if they are from two recordings, name '
-                     'the column that says so as sequence; if not, as time a column that counts the rows')
+                     'the column that says so as sequence; if not, name a column that counts the rows as time')
 
 # %% ../nbs/69_tables.ipynb #f71a15a6
 GAP = 1.5  # median steps: half-way between one step, and two, where a row is missing
@@ -662,9 +663,25 @@ def saturated_sensors(seen: Seen) -> list[str]:
             'leave the sensor out. If the value says that there was nothing to measure, as for rare events and for '
             'sunlight at night, ignore this.']
 
+# %% ../nbs/69_tables.ipynb #a0e1c87d
+ENOUGH = 30  # recordings, to hold out whole ones
+LAST = 50  # frames, of which the last fifth shows a drift
+
+
+def drifting_sensors(seen: Seen) -> list[str]:
+    "Sensors that end where they have never been"
+    if len(seen.shape) != 3 or seen.shape[0] >= ENOUGH or seen.shape[1] < LAST: return []
+    x = seen.x.reshape(seen.shape)[..., :COLUMNS]
+    before, after = (part.reshape(-1, x.shape[-1]) for part in np.split(x, [x.shape[1] * 4 // 5], 1))
+    outside = ((after < np.fmin.reduce(before)) | (after > np.fmax.reduce(before))).mean(0)
+    names = [f'{seen.x_names[i]} ({outside[i]:.0%})' for i in np.flatnonzero(outside > .5)]
+    if not names: return []
+    return [f'Some sensors drift; most of their last fifth is outside of all that came before: {listed(names)}. No fit '
+            'knows what it has not seen. Take changes or rates of growth in place of such a sensor.']
+
 # %% ../nbs/69_tables.ipynb #daf2382a
 HINTS = {f.__name__: f for f in (rows_in_time, axes_swapped, sensors_first, repeated_sensors, actions_among_sensors,
-                                 actions_never_alone, constant_actions, saturated_sensors)}
+                                 actions_never_alone, constant_actions, saturated_sensors, drifting_sensors)}
 
 
 def hints(
