@@ -11,8 +11,8 @@ __all__ = ['READERS', 'UNREADABLE', 'NUMBERS', 'LEVELS', 'CONTROLS', 'GAP', 'ROW
            'read_table', 'Seen', 'as_frames', 'names_of', 'look_at', 'standardised', 'correlations', 'log_orders',
            'same_columns', 'share_alone', 'listed', 'lag_one', 'unexplained', 'rows_in_time', 'neighbours',
            'last_axis_is_time', 'axes_swapped', 'sensors_first', 'repeated_sensors', 'actions_among_sensors',
-           'follows_others', 'actions_never_alone', 'constant_actions', 'pile_at_end', 'saturated_sensors',
-           'drifting_sensors', 'hints']
+           'follows_others', 'actions_never_alone', 'constant_actions', 'standing_actions', 'pile_at_end',
+           'saturated_sensors', 'drifting_sensors', 'hints']
 
 # %% ../nbs/69_tables.ipynb #971e69ba
 import warnings
@@ -360,6 +360,7 @@ class Seen(NamedTuple):
     x: np.ndarray  # (N, d_x); NaN is a missing value
     a: np.ndarray | None  # (N, d_a)
     shape: tuple  # (n, d) or (n, T, d), as it came; () if lengths differ
+    lengths: np.ndarray  # (n,), frames of each sequence
     x_names: list[str]
     a_names: list[str]
 
@@ -414,15 +415,16 @@ def names_of(
 def look_at(x, a=None, x_names=None, a_names=None) -> Seen:
     "Data of any layout, as hints see them"
     frames, shape = as_frames(x, 'x')
+    lengths = np.full(shape[0], shape[1] if len(shape) > 2 else 1) if shape else np.array([len(part) for part in x])
     x_names = names_of(x, x_names, frames.shape[1], 'sensor')
-    if a is None: return Seen(frames, None, shape, x_names, [])
+    if a is None: return Seen(frames, None, shape, lengths, x_names, [])
     if shape and as_array(a).shape == shape[:-1]:  # labels
         a = as_array(a)
         levels = np.unique(a)[1:COLUMNS + 1] if a.dtype.kind in 'iu' else ()
         a = a[..., None] == levels if len(levels) else a[..., None]
     actions, _ = as_frames(a, 'a')
     check_numbers(actions, 'a', (len(frames), None))
-    return Seen(frames, actions, shape, x_names, names_of(a, a_names, actions.shape[1], 'action'))
+    return Seen(frames, actions, shape, lengths, x_names, names_of(a, a_names, actions.shape[1], 'action'))
 
 # %% ../nbs/69_tables.ipynb #cfcc3c88
 def standardised(
@@ -634,6 +636,21 @@ def constant_actions(seen: Seen) -> list[str]:
     return [f'Some actions are the same in all rows: {listed([seen.a_names[j] for j in same])}. '
             'Nothing can be learned of them: leave them out.']
 
+# %% ../nbs/69_tables.ipynb #1c6b13ad
+def standing_actions(seen: Seen) -> list[str]:
+    "Actions that differ between recordings, and never within one"
+    if seen.a is None: return []
+    within = np.ones(max(len(seen.a) - 1, 0), bool)
+    within[seen.lengths.cumsum()[:-1] - 1] = False
+    still = np.flatnonzero(~(np.diff(seen.a, axis=0) != 0)[within].any(0) & (seen.a.min(0) < seen.a.max(0)))
+    most = [np.unique(seen.a[:, j], return_counts=True)[1].max() / len(seen.a) for j in still]
+    names = [seen.a_names[j] for j, p in zip(still, most, strict=True)
+             if within.sum() * np.log(p) < np.log(ALPHA / seen.a.shape[1])]
+    if not names: return []
+    return [f'Some actions never change within a recording: {listed(names)}. An action is seen in the step from one '
+            'frame to the next, and the past of a frame knows already what always holds. If it says how recordings '
+            'differ, leave it out, and compare their latents afterwards.']
+
 # %% ../nbs/69_tables.ipynb #545b42d3
 SINE = 2**-.5  # share of the last step among the last two, in a sine wave
 PILE, STEPS = .01, 10  # smallest share of rows at the end, and fewest different values, that count
@@ -681,7 +698,8 @@ def drifting_sensors(seen: Seen) -> list[str]:
 
 # %% ../nbs/69_tables.ipynb #daf2382a
 HINTS = {f.__name__: f for f in (rows_in_time, axes_swapped, sensors_first, repeated_sensors, actions_among_sensors,
-                                 actions_never_alone, constant_actions, saturated_sensors, drifting_sensors)}
+                                 actions_never_alone, constant_actions, standing_actions, saturated_sensors,
+                                 drifting_sensors)}
 
 
 def hints(
