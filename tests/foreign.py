@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from msr_nb.datasets import Trajectories
 from msr_nb.estimator import MechanismSparsityICA
 from msr_nb.metrics import mcc, r_squared
 from msr_nb.own_data import long_enough, read_data
@@ -442,17 +443,23 @@ def against_truth(z: np.ndarray, truth: pd.DataFrame) -> dict:
 def as_json(value) -> str: return json.dumps(value, ensure_ascii=False)
 
 
+def doubts(ica: MechanismSparsityICA, data: Trajectories) -> dict:
+    "What the page about a fit warns of, by name; a page that cannot be made is a doubt, too"
+    try: facts = gather(ica, data.x, data.a)
+    except Exception as error: return {'no page': f'{type(error).__name__}: {error}'}
+    return {name: said for name, warn in WARNINGS.items() if (said := warn(facts))}
+
+
 def answers(folder: Path, path: Path, options: str) -> dict:
     "What is in the folder of a run, and what the page about it warns of"
     result, ica = json.loads((folder / 'result.json').read_text()), MechanismSparsityICA.load(folder / 'model')
     own, truth = read_data(path, **roles(options)), path.with_suffix('.truth.csv')
     data, short = long_enough(own.data, 1)
-    facts = gather(ica, data.x, data.a, path.stem)
     sure = np.concatenate([values.ravel() for values in ica.edge_confidences_.values()])
     found = {k: result[k] for k in ('latents', 'edges', 'commit', 'revision')} | {
         'notes': as_json(own.notes + short), 'seconds': result['total_seconds'], 'elbo': result['valid_elbo'],
         'cells': sure.size, 'doubtful': int(((sure > .05) & (sure < .95)).sum()),
-        'warnings': as_json({name: said for name, warn in WARNINGS.items() if (said := warn(facts))})}
+        'warnings': as_json(doubts(ica, data))}
     if not truth.exists(): return found
     return found | against_truth(np.load(folder / 'latents.npz')['z'], pd.read_csv(truth))
 
