@@ -257,6 +257,7 @@ def grunfeld() -> Foreign:
 def sqrt_model() -> Foreign:
     "A hidden state that is one of two, seen through two bent coordinates"
     from deeptime.data import sqrt_model
+    np.random.seed(0)  # noqa: NPY002, of the first state, which `seed` does not reach
     state, seen = sqrt_model(20_000, seed=0)
     return Foreign(pd.DataFrame(columns(seen, 'y')).assign(frame=range(len(seen))), '--time frame',
                    pd.DataFrame({'state': state}))
