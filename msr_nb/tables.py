@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['READERS', 'UNREADABLE', 'NUMBERS', 'LEVELS', 'CONTROLS', 'GAP', 'ROWS', 'COLUMNS', 'ALPHA', 'SAME', 'ORDERS',
-           'ENTRIES', 'VALUES', 'SINE', 'PILE', 'STEPS', 'HINTS', 'names_in', 'read_text', 'read_parquet',
-           'in_one_line', 'check_names', 'read_file', 'only_named', 'split_roles', 'kind', 'as_numbers', 'example',
-           'why_no_sensor', 'sensors_of', 'levels_of', 'action_columns', 'looks_like_codes', 'actions_of', 'as_dates',
-           'times_of', 'sort_rows', 'find_breaks', 'Table', 'lay_out', 'read_table', 'Seen', 'as_frames', 'names_of',
-           'look_at', 'standardised', 'correlations', 'log_orders', 'same_columns', 'share_alone', 'listed', 'lag_one',
-           'unexplained', 'rows_in_time', 'neighbours', 'last_axis_is_time', 'axes_swapped', 'sensors_first',
-           'repeated_sensors', 'actions_among_sensors', 'follows_others', 'actions_never_alone', 'constant_actions',
-           'pile_at_end', 'saturated_sensors', 'hints']
+           'ENTRIES', 'VALUES', 'SINE', 'PILE', 'STEPS', 'ENOUGH', 'LAST', 'HINTS', 'names_in', 'read_text',
+           'read_parquet', 'in_one_line', 'check_names', 'read_file', 'only_named', 'split_roles', 'kind', 'as_numbers',
+           'example', 'why_no_sensor', 'sensors_of', 'levels_of', 'action_columns', 'looks_like_codes',
+           'meant_otherwise', 'actions_of', 'as_dates', 'times_of', 'sort_rows', 'find_breaks', 'Table', 'lay_out',
+           'read_table', 'Seen', 'as_frames', 'names_of', 'look_at', 'standardised', 'correlations', 'log_orders',
+           'same_columns', 'share_alone', 'listed', 'lag_one', 'unexplained', 'rows_in_time', 'neighbours',
+           'last_axis_is_time', 'axes_swapped', 'sensors_first', 'repeated_sensors', 'actions_among_sensors',
+           'follows_others', 'actions_never_alone', 'constant_actions', 'standing_actions', 'pile_at_end',
+           'saturated_sensors', 'drifting_sensors', 'hints']
 
 # %% ../nbs/69_tables.ipynb #971e69ba
 import warnings
@@ -50,7 +51,9 @@ def read_text(path: Path, separator: str) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter('error', pd.errors.ParserWarning)
         try: table = pd.read_csv(path, sep=separator, low_memory=False, index_col=False)
-        except pd.errors.ParserWarning: raise ValueError('its rows have more values than it has names') from None
+        except pd.errors.ParserWarning:
+            raise ValueError('its rows have more values than its first line has names; the first line must name all '
+                             'columns, so delete the lines above the names') from None
     return table.set_axis(names, axis=1)
 
 # %% ../nbs/69_tables.ipynb #d44c94e9
@@ -88,6 +91,7 @@ def read_file(path: Path) -> pd.DataFrame:
         check_names(table.columns)
         if not len(table): raise ValueError('it has no rows')
         return table
+    except UnicodeDecodeError: raise ValueError(f'{path.name} cannot be read: save it as UTF-8') from None
     except UNREADABLE as error: raise ValueError(f'{path.name} cannot be read: {in_one_line(error)}') from None
 
 # %% ../nbs/69_tables.ipynb #a9b1e445
@@ -212,6 +216,15 @@ def looks_like_codes(column: pd.Series) -> bool:
     found = np.unique(as_numbers(column))
     return len(found) > 2 and found[0] in (0, 1) and found[-1] - found[0] == len(found) - 1
 
+
+def meant_otherwise(column: pd.Series) -> list[str]:
+    "What is to be said of a column of actions that may have been meant otherwise"
+    if looks_like_codes(column): return [f'{column.name} is taken for a number; if it is a label, write it as text.']
+    names = levels_of(column)[0] if kind(column) in LEVELS else []
+    if len(names) < 3 or names[0].lower() in CONTROLS: return []
+    return [f'{column.name}: {names[0]!r} is taken for the control, and each other level is a change from it; if '
+            'nothing was done at another level, write control there.']
+
 # %% ../nbs/69_tables.ipynb #e6e9bafb
 def actions_of(
     table: pd.DataFrame,
@@ -268,7 +281,7 @@ def sort_rows(
     if not len(same): return rows
     i, j = rows[same[0]], rows[same[0] + 1]
     raise ValueError(f'{where} is the same in rows {i} and {j} of one sequence; if they are from two recordings, name '
-                     'the column that says so as sequence')
+                     'the column that says so as sequence; if not, name a column that counts the rows as time')
 
 # %% ../nbs/69_tables.ipynb #f71a15a6
 GAP = 1.5  # median steps: half-way between one step, and two, where a row is missing
@@ -331,8 +344,7 @@ def read_table(
     x_names, columns = split_roles(table.columns, path.name, actions, sequence, time)
     x = sensors_of(table, x_names, path.name)
     a, a_names = actions_of(table, columns, path.name) if columns else (None, [])
-    notes += [f'{name} is taken for a number; if it is a label, write it as text.' for name in columns
-              if looks_like_codes(table[name])]
+    notes += [note for name in columns for note in meant_otherwise(table[name])]
     if sequence is None and time is None: return Table(x, a, x_names, a_names, np.arange(len(x)), notes)
     rows, starts, more = lay_out(table, path.name, sequence, time)
     x, a = (None if values is None else np.split(values[rows], starts) for values in (x, a))
@@ -348,6 +360,7 @@ class Seen(NamedTuple):
     x: np.ndarray  # (N, d_x); NaN is a missing value
     a: np.ndarray | None  # (N, d_a)
     shape: tuple  # (n, d) or (n, T, d), as it came; () if lengths differ
+    lengths: np.ndarray  # (n,), frames of each sequence
     x_names: list[str]
     a_names: list[str]
 
@@ -402,15 +415,16 @@ def names_of(
 def look_at(x, a=None, x_names=None, a_names=None) -> Seen:
     "Data of any layout, as hints see them"
     frames, shape = as_frames(x, 'x')
+    lengths = np.full(shape[0], shape[1] if len(shape) > 2 else 1) if shape else np.array([len(part) for part in x])
     x_names = names_of(x, x_names, frames.shape[1], 'sensor')
-    if a is None: return Seen(frames, None, shape, x_names, [])
+    if a is None: return Seen(frames, None, shape, lengths, x_names, [])
     if shape and as_array(a).shape == shape[:-1]:  # labels
         a = as_array(a)
         levels = np.unique(a)[1:COLUMNS + 1] if a.dtype.kind in 'iu' else ()
         a = a[..., None] == levels if len(levels) else a[..., None]
     actions, _ = as_frames(a, 'a')
     check_numbers(actions, 'a', (len(frames), None))
-    return Seen(frames, actions, shape, x_names, names_of(a, a_names, actions.shape[1], 'action'))
+    return Seen(frames, actions, shape, lengths, x_names, names_of(a, a_names, actions.shape[1], 'action'))
 
 # %% ../nbs/69_tables.ipynb #cfcc3c88
 def standardised(
@@ -622,6 +636,21 @@ def constant_actions(seen: Seen) -> list[str]:
     return [f'Some actions are the same in all rows: {listed([seen.a_names[j] for j in same])}. '
             'Nothing can be learned of them: leave them out.']
 
+# %% ../nbs/69_tables.ipynb #1c6b13ad
+def standing_actions(seen: Seen) -> list[str]:
+    "Actions that differ between recordings, and never within one"
+    if seen.a is None: return []
+    within = np.ones(max(len(seen.a) - 1, 0), bool)
+    within[seen.lengths.cumsum()[:-1] - 1] = False
+    still = np.flatnonzero(~(np.diff(seen.a, axis=0) != 0)[within].any(0) & (seen.a.min(0) < seen.a.max(0)))
+    most = [np.unique(seen.a[:, j], return_counts=True)[1].max() / len(seen.a) for j in still]
+    names = [seen.a_names[j] for j, p in zip(still, most, strict=True)
+             if within.sum() * np.log(p) < np.log(ALPHA / seen.a.shape[1])]
+    if not names: return []
+    return [f'Some actions never change within a recording: {listed(names)}. An action is seen in the step from one '
+            'frame to the next, and the past of a frame knows already what always holds. If it says how recordings '
+            'differ, leave it out, and compare their latents afterwards.']
+
 # %% ../nbs/69_tables.ipynb #545b42d3
 SINE = 2**-.5  # share of the last step among the last two, in a sine wave
 PILE, STEPS = .01, 10  # smallest share of rows at the end, and fewest different values, that count
@@ -648,11 +677,29 @@ def saturated_sensors(seen: Seen) -> list[str]:
     if not said: return []
     return [f'Some sensors seem saturated, since many rows have the smallest or largest value: {listed(said)}. Where '
             'a sensor is at the end of its range it does not say how far beyond the truth is: record a wider range, or '
-            'leave the sensor out. If it counts rare events, so that most rows are 0, ignore this.']
+            'leave the sensor out. If the value says that there was nothing to measure, as for rare events and for '
+            'sunlight at night, ignore this.']
+
+# %% ../nbs/69_tables.ipynb #a0e1c87d
+ENOUGH = 30  # recordings, to hold out whole ones
+LAST = 50  # frames, of which the last fifth shows a drift
+
+
+def drifting_sensors(seen: Seen) -> list[str]:
+    "Sensors that end where they have never been"
+    if len(seen.shape) != 3 or seen.shape[0] >= ENOUGH or seen.shape[1] < LAST: return []
+    x = seen.x.reshape(seen.shape)[..., :COLUMNS]
+    before, after = (part.reshape(-1, x.shape[-1]) for part in np.split(x, [x.shape[1] * 4 // 5], 1))
+    outside = ((after < np.fmin.reduce(before)) | (after > np.fmax.reduce(before))).mean(0)
+    names = [f'{seen.x_names[i]} ({outside[i]:.0%})' for i in np.flatnonzero(outside > .5)]
+    if not names: return []
+    return [f'Some sensors drift; most of their last fifth is outside of all that came before: {listed(names)}. No fit '
+            'knows what it has not seen. Take changes or rates of growth in place of such a sensor.']
 
 # %% ../nbs/69_tables.ipynb #daf2382a
 HINTS = {f.__name__: f for f in (rows_in_time, axes_swapped, sensors_first, repeated_sensors, actions_among_sensors,
-                                 actions_never_alone, constant_actions, saturated_sensors)}
+                                 actions_never_alone, constant_actions, standing_actions, saturated_sensors,
+                                 drifting_sensors)}
 
 
 def hints(

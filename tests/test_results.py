@@ -12,7 +12,7 @@ from msr_nb.estimator import METHODS
 from msr_nb.published import read_runs
 
 RESULTS = Path(__file__).resolve().parent.parent / 'nbs/results'
-FILES = {'runs.csv', 'mixing.csv', 'systems.csv', 'cells.csv'}
+FILES = {'runs.csv', 'mixing.csv', 'systems.csv', 'cells.csv', 'foreign.csv'}
 LARGEST = 1_500_000  # bytes
 COLUMNS = '''purpose dataset protocol seed data_seed n latents method settings revision commit device threads command
 seconds total_seconds peak_megabytes steps mcc r r_con shd false_negatives false_positives precision recall f1 edges
@@ -74,3 +74,13 @@ def test_learned_graphs_are_those_that_were_scored(runs):
         (G_hat,) = run.graphs.values()
         wrong = abs(spec.graph(run.latents, run.data_seed) - pd.DataFrame(G_hat).to_numpy()).sum()
         assert wrong == run.shd, run
+
+
+def test_foreign_data_are_there_once_and_say_what_made_them():
+    table = pd.read_csv(RESULTS / 'foreign.csv', dtype=str, keep_default_na=False)
+    assert table.name.is_unique and set(table.exit) <= {'0', '2', '124'}
+    assert table.command.str.fullmatch(r'msr_nb fit [\w.]+ .*--steps \d+.*').all()
+    ours = re.compile(r'/(?:work|tmp|root|home)\b|--out')
+    assert not [cell for column in table for cell in table[column] if ours.search(cell)]
+    assert table['commit'].str.fullmatch(r'[0-9a-f]{7,40}').all() and table.revision.str.fullmatch(r'[1-9]\d*').all()
+    assert (table.latents[table.exit == '0'] != '').all() and (table.message[table.exit != '0'] != '').all()
