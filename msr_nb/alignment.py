@@ -193,7 +193,8 @@ def start_variances(
     "Variances of mechanisms and first frame as they are in the latents of x, in place"
     q, lags, prior = model.q_z_given_x(x), model.config.lags, model.prior
     prior.first_mean.copy_(q.mean[:, :lags].mean((0, 1)))
-    prior.first_log_var.copy_(q.mean[:, :lags].var((0, 1)).log())
+    known = q.log_var[:, :lags].exp().mean((0, 1))  # as well as a latent is known: all may begin at the same place
+    prior.first_log_var.copy_(q.mean[:, :lags].var((0, 1)).clamp(min=known).log())
     if model.config.variance != 'learned': return
     past, a, _ = inputs(q.mean, a, lags)
     missed = q.mean[:, lags:].flatten(0, 1) - prior.transition(past, a, generator).mean

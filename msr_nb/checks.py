@@ -38,7 +38,9 @@ def check_kind(
 ):
     "The value, an integer as a float where one is wanted, or a ValueError if it is of another type"
     kinds = tuple(get_origin(k) or k for k in (get_args(kind) if isinstance(kind, UnionType) else [kind]))
-    if type(value) is int and float in kinds and int not in kinds: return float(value)
+    if type(value) is int and float in kinds and int not in kinds:
+        try: return float(value)
+        except OverflowError: raise ValueError(f'{name} must be a finite number, got an integer too large') from None
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise ValueError(f'{name} must be {formatannotation(kind)}, got {value!r}')
     return value

@@ -14,6 +14,7 @@ import argparse
 import ast
 import json
 import math
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -216,14 +217,16 @@ class Parser(argparse.ArgumentParser):
 def number(
     kind: type,  # int or float
     least: float,  # smallest value allowed
+    most: float = math.inf,  # largest
 ):
-    "An argument type: a finite number of at least `least`"
+    "An argument type: a finite number within bounds"
     def parse(text):
         try: value = kind(text)
         except ValueError: value = math.nan
-        if least <= value < math.inf: return value
+        if least <= value <= most and value < math.inf: return value
         what = 'an integer' if kind is int else 'a number'
-        raise argparse.ArgumentTypeError(f'must be {what} of at least {least:g}, got {text!r}')
+        bounds = f'at least {least:g}' + (f' and at most {most:g}' if most < math.inf else '')
+        raise argparse.ArgumentTypeError(f'must be {what} of {bounds}, got {text!r}')
     return parse
 
 
@@ -236,7 +239,8 @@ def add_run_arguments(parser: Parser):
     parser.add_argument('--out', help='folder of the run (default runs/NAME, or the next free number)')
     parser.add_argument('--minutes', type=number(float, .01), help='time for fitting, in place of a number of steps')
     parser.add_argument('--steps', type=number(int, 1), help='length of a fit, in training steps')
-    parser.add_argument('--threads', type=number(int, 1), default=1, help='threads of each fit (default 1)')
+    most = 4 * (os.cpu_count() or 1)
+    parser.add_argument('--threads', type=number(int, 1, most), default=1, help='threads of each fit (default 1)')
     parser.add_argument('--set', dest='options', action='append', default=[], metavar='KEY=VALUE',
                         help='a field of ModelConfig or TrainConfig, or a number of the recipe; may be repeated')
     parser.add_argument('--quiet', dest='progress', action='store_false', help='no progress bars')

@@ -90,7 +90,9 @@ def load_tensors(
     from safetensors.torch import load_file
 
     try:
-        with safe_open(path, 'pt') as f: text, written = (f.metadata()[k] for k in ('json', 'checksum'))
+        with safe_open(path, 'pt') as f: described = f.metadata()
+        if 'checksum' not in described: raise ValueError('an older version of the package wrote it; fit again')
+        text, written = described['json'], described['checksum']
         tensors, meta = load_file(path), json.loads(text)
         if checksum(tensors, text) != written: raise ValueError('its checksum is another, so it was changed or damaged')
         if not isinstance(meta, dict): raise ValueError('it describes nothing')

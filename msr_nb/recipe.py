@@ -120,7 +120,8 @@ def changed(
     old = getattr(part, head)
     if rest: value = changed(old, rest, value)
     elif head in ('actions', 'past'):
-        value = tuple(Stage(**s) if isinstance(s, dict) else s for s in value)
+        try: value = tuple(Stage(**s) if isinstance(s, dict) else check_kind(s, head, Stage) for s in value)
+        except TypeError as error: raise ValueError(f'{head} must be a list of stages: {error}') from None
     elif isinstance(old, tuple): value = tuple(value)
     else: value = check_kind(value, name, type(old))
     return replace(part, **{head: value})

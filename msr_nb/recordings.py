@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['Sequences', 'is_list', 'names_of', 'read_list', 'read', 'indicators', 'columns_of', 'without_gaps', 'read_actions',
-           'stretches', 'windows', 'unit_scale', 'mean_and_scale', 'standardise', 'check_observations', 'check_actions']
+           'stretches', 'windows', 'in_range', 'unit_scale', 'mean_and_scale', 'standardise', 'check_observations',
+           'check_actions']
 
 # %% ../nbs/59_recordings.ipynb #458a278c
 from typing import NamedTuple
@@ -108,11 +109,13 @@ def read_actions(
     a,  # as x, with d_a in place of d_x; or integer labels without that axis
     x: Sequences,
     count: int | None = None,  # interventions that labels name; None: as many as the largest
-) -> np.ndarray:  # (N, d_a) float32
+) -> np.ndarray:  # (N, d_a) floats
     "Actions of all frames of x"
     n = len(x.lengths)
     if x.form == 'list' and not (isinstance(a, list | tuple) and len(a) == n):
         raise ValueError(f'a must be a list of {n} sequences, as x is')
+    if x.form == 'list' and any(names_of(part) != names_of(a[0]) for part in a):
+        raise ValueError('a must have the same columns in all sequences, in the same order')
     shapes = {'frames': [(n,)], 'array': [(n, int(x.lengths[0]))], 'list': [(int(T),) for T in x.lengths]}[x.form]
     parts = [as_array(part) for part in (a if x.form == 'list' else [a])]
     gone = np.split(np.isnan(x.frames).all(1), x.lengths.cumsum()[:-1]) if x.form == 'list' else \
@@ -122,7 +125,8 @@ def read_actions(
     if len(columns) > 1: raise ValueError(f'a must have the same columns in all sequences, got {sorted(columns)}')
     d_a = columns.pop()
     if not d_a: return indicators(np.concatenate([part.ravel() for part in parts]), count)
-    return np.concatenate([part.reshape(-1, d_a) for part in parts]).astype(np.float32)
+    a = np.concatenate([part.reshape(-1, d_a) for part in parts])
+    return a.astype(np.result_type(a, np.float32))
 
 # %% ../nbs/59_recordings.ipynb #20abef99
 def stretches(
@@ -156,25 +160,35 @@ def windows(
     return np.sort(np.concatenate(first))[:, None] + np.arange(width)
 
 # %% ../nbs/59_recordings.ipynb #8cc92351
+def in_range(
+    values: np.ndarray,  # (..., d); NaN is missing
+) -> tuple[np.ndarray, np.ndarray | float]:  # (N, d), and the units in which they are (d,)
+    "The same numbers, in other units where their squares would be too large or too small for a float"
+    flat = values.reshape(-1, values.shape[-1])
+    largest = np.nanmax(np.abs(flat), 0).astype(np.float64)
+    unit = np.where((largest > 1e100) | ((largest > 0) & (largest < 1e-100)), largest, 1.)
+    return (flat, 1.) if (unit == 1).all() else (flat / unit, unit)
+
+
 def unit_scale(
     values: np.ndarray,  # (..., d); NaN is missing
 ) -> np.ndarray:  # (d,), positive
     "Standard deviation of each coordinate; 1 for those that are constant or only 0 and 1"
-    flat = values.reshape(-1, values.shape[-1])
+    flat, unit = in_range(values)
     scale = (np.nanstd if np.isnan(flat).any() else np.std)(flat, 0, dtype=np.float64)
     rounding = 4 * np.finfo(np.result_type(flat, np.float32)).eps * np.nanmax(np.abs(flat), 0)
     plain = ((flat == 0) | (flat == 1) | np.isnan(flat)).all(0) | (scale <= rounding)
-    return np.where(plain, 1., scale)
+    return np.where(plain, 1., scale * unit)
 
 
 def mean_and_scale(
     x: np.ndarray,  # (..., d_x); NaN is missing
 ) -> tuple[np.ndarray, np.ndarray]:  # (d_x,) each
     "What observations are standardised by"
-    flat = x.reshape(-1, x.shape[-1])
-    silent = np.flatnonzero(np.isnan(flat).all(0))
+    silent = np.flatnonzero(np.isnan(x.reshape(-1, x.shape[-1])).all(0))
     if len(silent): raise ValueError(f'x must have values in every column, got none in column {silent[0]}')
-    return (np.nanmean if np.isnan(flat).any() else np.mean)(flat, 0, dtype=np.float64), unit_scale(x)
+    flat, unit = in_range(x)
+    return unit * (np.nanmean if np.isnan(flat).any() else np.mean)(flat, 0, dtype=np.float64), unit_scale(x)
 
 
 def standardise(
@@ -203,4 +217,4 @@ def check_actions(
     flat: bool,  # did x come without a time axis?
 ) -> np.ndarray:  # (n, T, d_a) float32
     "Actions that fit the observations"
-    return read_actions(a, read(x[:, 0] if flat else x)).reshape(*x.shape[:2], -1)
+    return read_actions(a, read(x[:, 0] if flat else x)).reshape(*x.shape[:2], -1).astype(np.float32)

@@ -89,7 +89,7 @@ def whitening(
 ) -> torch.Tensor:  # (d_z, d_z)
     "The symmetric map that makes a second moment the identity; directions without any stay finite"
     values, vectors = torch.linalg.eigh(second)
-    return vectors / values.clamp(min=floor * values[-1]).sqrt() @ vectors.T
+    return vectors / values.clamp(min=floor * max(values[-1].item(), floor)).sqrt() @ vectors.T
 
 # %% ../nbs/26_search.ipynb #e49588f6
 def any_matrix(V: torch.Tensor, start: torch.Tensor) -> torch.Tensor:

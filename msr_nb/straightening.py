@@ -100,6 +100,7 @@ def absorb(
 ) -> list[dict]:  # rows of the history
     "Teach encoder and decoder that the latents are g(z), in place"
     before, device = copy.deepcopy(model), next(model.parameters()).device
+    tiny = torch.finfo(next(model.parameters()).dtype).tiny  # a map that is still the identity leaves no errors
     frames = x.flatten(0, 1).to(device)
     def loss(i, generator):
         with torch.no_grad():
@@ -107,7 +108,7 @@ def absorb(
             z = target.sample(generator)
         q = model.q_z_given_x(frames[i])
         errors = q.mean - target.mean, model.residual(frames[i], model.decoder(z))
-        return (sum(e.square().mean().log() for e in errors)
+        return (sum((e.square().mean() + tiny).log() for e in errors)
                 + weight * (q.log_var - target.log_var).square().mean())
     params = [*model.encoder.parameters(), *model.decoder.parameters()]
     return minimise(params, loss, len(frames), config, device, show, 'teach')
