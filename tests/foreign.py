@@ -456,9 +456,11 @@ def answers(folder: Path, path: Path, options: str) -> dict:
     result, ica = json.loads((folder / 'result.json').read_text()), MechanismSparsityICA.load(folder / 'model')
     own, truth = read_data(path, **roles(options)), path.with_suffix('.truth.csv')
     data, short = long_enough(own.data, 1)
+    history = pd.read_csv(folder / 'history.csv').query("stage == 'open'")
     sure = np.concatenate([values.ravel() for values in ica.edge_confidences_.values()])
     found = {k: result[k] for k in ('latents', 'edges', 'commit', 'revision')} | {
         'notes': as_json(own.notes + short), 'seconds': result['total_seconds'], 'elbo': result['valid_elbo'],
+        'elbo_before': history.valid_elbo.max(),  # with all edges open, before the latents are turned
         'cells': sure.size, 'doubtful': int(((sure > .05) & (sure < .95)).sum()),
         'warnings': as_json(doubts(ica, data))}
     if not truth.exists(): return found
@@ -483,7 +485,7 @@ def run(name: str, made: Foreign, to: Path, how: str, minutes: float) -> dict:
     row |= dict.fromkeys(('frames', 'sequences', 'sensors', 'actions')) | sizes(made) | {'command': line, 'exit': exit}
     said = [part.strip() for part in re.split(r'[\r\n]', (to / f'{name}.said').read_text()) if part.strip()]
     row['message'] = {0: '', STOPPED: f'not done after {minutes:g} minutes'}.get(exit, said[-1])
-    row |= dict.fromkeys(('notes', 'latents', 'edges', 'cells', 'doubtful', 'elbo', 'warnings'))
+    row |= dict.fromkeys(('notes', 'latents', 'edges', 'cells', 'doubtful', 'elbo', 'elbo_before', 'warnings'))
     row |= dict.fromkeys(('known', 'mcc', 'r', 'r_each'))
     row |= {'seconds': round(time.perf_counter() - start, 1), 'revision': REVISION, 'commit': commit()}
     return row if exit else row | answers(to / 'runs' / name, path, made.options)
