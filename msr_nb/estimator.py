@@ -264,14 +264,15 @@ def run_stages(
     data: tuple,  # x (n, T, d_x), and a (n, T, d_a) or None, scaled
     probe: Callable | None,
 ) -> Fit:
-    "All stages; where latents were counted, anew without those that are idle after the first"
+    "All stages; where latents were counted, anew without those that turn out to be idle"
     while True:
         fitted.model_ = build(replace(plan.model, d_z=fitted.n_latents_), plan.training.seed, fitted.device)
         run = Fit(fitted.model_, data, plan.sparsity, plan.training, plan.recipe,
                   probe and (lambda model: probe(fitted)), fitted.progress)
         for _ in run.run(plan.stages, fitted.folder):
-            active, steps = (run.stages[0].get(name, 0) for name in ('active', 'steps'))
-            if fitted.n_latents is None and steps >= plan.recipe.counting and 0 < active < fitted.n_latents_: break
+            active = min((row['active'] for row in run.stages if row.get('active')), default=fitted.n_latents_)
+            enough = run.stages[0]['steps'] >= plan.recipe.counting
+            if fitted.n_latents is None and enough and active < fitted.n_latents_: break
         else: return run
         fitted.n_latents_ = active
         if fitted.folder: (Path(fitted.folder) / FIT).unlink()

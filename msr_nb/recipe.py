@@ -269,9 +269,10 @@ def at_once(fit: Fit) -> Sparsity:
 
 # %% ../nbs/58_recipe.ipynb #49405cc4
 @stage
-def sparse_stage(fit: Fit, config: TrainConfig, folder: Path | None):
-    "Everything, under the pressure on the edges"
+def sparse_stage(fit: Fit, config: TrainConfig, folder: Path | None) -> dict:
+    "Everything, under the pressure on the edges; says how many latents are active then"
     fit.train(at_once(fit), config, folder)
+    return {'active': count_active(fit.model, fit.data[0], fit.recipe, config.seed)}
 
 
 @stage
@@ -341,9 +342,10 @@ def straighten_stage(fit: Fit, config: TrainConfig, folder: Path | None):
 
 
 @stage
-def teach_stage(fit: Fit, config: TrainConfig, folder: Path | None):
-    "Encoder and decoder learn the straightened latents"
+def teach_stage(fit: Fit, config: TrainConfig, folder: Path | None) -> dict:
+    "Encoder and decoder learn the straightened latents; says how many of them are active then"
     fit.keep(absorb(fit.model, fit.map, fit.data[0], config, fit.recipe.straightening.variances, fit.show))
+    return {'active': count_active(fit.model, fit.data[0], fit.recipe, config.seed)}
 
 # %% ../nbs/58_recipe.ipynb #e57f8ed4
 FIT = 'fit.safetensors'
