@@ -22,7 +22,7 @@ from sklearn.decomposition import PCA, FastICA
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from .checks import check_nonnegative, check_size
+from .checks import check_kind, check_nonnegative, check_size
 from .nets import Gaussian, ParallelLinear, kl, log_density, mlp, parallel_tail
 from .recordings import check_actions, check_observations, mean_and_scale, names_of, standardise
 from .training import DivergedError, TrainConfig, minimise, ramp, seeded
@@ -206,7 +206,7 @@ class BetaTCVAE(VAEBaseline):
     def check_parameters(self):
         "Those of all, and the weight"
         super().check_parameters()
-        check_nonnegative(self.beta, 'beta')
+        check_nonnegative(check_kind(self.beta, 'beta', float), 'beta')
 
     def divergence(self, q, z, u):
         "KL plus (beta - 1) times the total correlation"
@@ -247,7 +247,8 @@ class SlowVAE(VAEBaseline):
     def check_parameters(self):
         "Those of all, and the rate"
         super().check_parameters()
-        if not check_nonnegative(self.rate, 'rate'): raise ValueError('rate must be positive, got 0')
+        rate = check_nonnegative(check_kind(self.rate, 'rate', float), 'rate')
+        if rate == 0: raise ValueError('rate must be positive, got 0')
 
     def divergence(self, q, z, u):
         "First frame standard normal, the others as far as they moved; by a draw, since q is not Laplace"

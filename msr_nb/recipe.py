@@ -122,7 +122,9 @@ def changed(
     elif head in ('actions', 'past'):
         try: value = tuple(Stage(**s) if isinstance(s, dict) else check_kind(s, head, Stage) for s in value)
         except TypeError as error: raise ValueError(f'{head} must be a list of stages: {error}') from None
-    elif isinstance(old, tuple): value = tuple(value)
+    elif isinstance(old, tuple):
+        value = tuple(check_kind(v, name, float) for v in check_kind(value, name, list | tuple))
+        if len(value) != len(old): raise ValueError(f'{name} must be {len(old)} numbers, got {len(value)}')
     else: value = check_kind(value, name, type(old))
     return replace(part, **{head: value})
 

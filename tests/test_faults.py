@@ -415,7 +415,7 @@ def test_settings_from_the_command_line(refusals, key, value):
 
 
 @pytest.mark.parametrize('key, value', [
-    ('past', '3'),
+    ('past', '3'), ('alignment.regression.frequencies', '0'),
     ('width', '1000000000'), ('batch_size', str(10**13))])
 def test_settings_that_were_too_much(refusals, key, value): refusals('fit', 'ok.npz', *FEW, '--set', f'{key}={value}')
 
