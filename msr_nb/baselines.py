@@ -24,7 +24,7 @@ from torch import nn
 
 from .checks import check_kind, check_nonnegative, check_size
 from .nets import Gaussian, ParallelLinear, kl, log_density, mlp, parallel_tail
-from .recordings import check_actions, check_observations, mean_and_scale, names_of, standardise
+from .recordings import check_actions, check_names, check_observations, mean_and_scale, names_of, standardise
 from .training import DivergedError, TrainConfig, minimise, ramp, seeded
 from .vae import optimal_log_density
 
@@ -36,9 +36,7 @@ class Scaled(TransformerMixin, BaseEstimator):
 
     def _scaled(self, x):
         check_is_fitted(self, 'x_mean_')
-        names, fitted = names_of(x), getattr(self, 'feature_names_in_', None)
-        if names and fitted is not None and names != list(fitted):
-            raise ValueError(f'x must have the columns of the fit in their order, {list(fitted)}, got {names}')
+        check_names(x, self, 'x', 'feature_names_in_')
         x = check_observations(x)
         if x.shape[-1] == self.n_features_in_: return torch.from_numpy(standardise(x, self.x_mean_, self.x_scale_))
         raise ValueError(f'x must have the {self.n_features_in_} features of the fit, got {x.shape[-1]}')

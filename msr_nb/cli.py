@@ -198,15 +198,15 @@ def fit(
 ) -> tuple[Path, dict]:  # the folder, and what its result.json holds
     "Fit a file of your own, and evaluate as far as the truth is known"
     own, name = read_data(path, actions=actions, sequence=sequence, time=time), Path(path).stem.strip('.') or 'data'
-    data, notes = long_enough(own.data, 1 if lags is None else lags)
+    past = 1 if lags is None else lags
+    data, notes = long_enough(own.data, past)
     config = own_config(name, data, n_latents=latents, edges=joined(edges, 'edges'), price=joined(price, 'price'),
                         seed=seed, lags=lags, **given, **parse_options(options))
     def answers(folder, estimator):
         save_latents(folder / 'latents.npz', estimator, own)
         save_graph(folder / 'graph.json', estimator)
         write_text(folder / 'report.html', page(estimator, data.x, data.a, name, own.notes + notes))
-    splits = split(data, seed, 1 if lags is None else lags)
-    return carry_out(config, out, name, splits, None, progress, answers, own.notes + notes)
+    return carry_out(config, out, name, split(data, seed, past), None, progress, answers, own.notes + notes)
 
 # %% ../nbs/79_cli.ipynb #de594c17
 class Parser(argparse.ArgumentParser):

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['SHARE_KEPT', 'METHODS', 'MEASURE', 'FIELDS', 'REPORTED', 'SCALES', 'HERE', 'STATED', 'by_graph', 'choose_sparsity',
-           'guess_latents', 'stages_of', 'plain', 'check_names', 'options_of', 'check_lags', 'check_sizes', 'Plan',
-           'as_recipe', 'configurations', 'no_larger', 'check_device', 'build', 'count_latents', 'counted_before',
-           'run_stages', 'report_fitted', 'predict_frames', 'frame_values', 'had_latents_been', 'MechanismSparsityICA',
-           'as_json', 'table_as_json', 'names_in', 'save_estimator', 'check_stored', 'load_estimator', 'count_edges']
+           'guess_latents', 'stages_of', 'plain', 'options_of', 'check_lags', 'check_sizes', 'Plan', 'as_recipe',
+           'configurations', 'no_larger', 'check_device', 'build', 'count_latents', 'counted_before', 'run_stages',
+           'report_fitted', 'predict_frames', 'frame_values', 'had_latents_been', 'MechanismSparsityICA', 'as_json',
+           'table_as_json', 'names_in', 'save_estimator', 'check_stored', 'load_estimator', 'count_edges']
 
 # %% ../nbs/60_estimator.ipynb #cd17d40a
 import copy
@@ -32,6 +32,7 @@ from .identifiability import KnownModel, Report, report_on
 from .recipe import FIT, REVISION, Fit, Recipe, Stage, count_active, open_all, recipe_fields, recipe_with
 from msr_nb.recordings import (
     Sequences,
+    check_names,
     mean_and_scale,
     names_of,
     read,
@@ -113,18 +114,6 @@ def plain(
     "A number as Python's own, so that it can be written as JSON; anything else as it is"
     if isinstance(value, dict): return {k: plain(v) for k, v in value.items()}
     return value.item() if isinstance(value, np.generic) else value
-
-
-def check_names(
-    values,  # observations or actions, maybe with names
-    estimator,  # fitted
-    name: str,  # 'x' or 'a'
-    known: str,  # attribute with the names of the fit, if it saw any
-):
-    "Columns must be those of the fit, in its order"
-    names, fitted = names_of(values), getattr(estimator, known, None)
-    if names and fitted is not None and names != list(fitted):
-        raise ValueError(f'{name} must have the columns of the fit in their order, {list(fitted)}, got {names}')
 
 
 FIELDS = {'model_options': [field.name for field in fields(ModelConfig)],
@@ -559,7 +548,7 @@ class MechanismSparsityICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     def _latents(self, x):
         z = encode(self.model_, self._scaled(x)[0].unsqueeze(1))[:, 0].numpy()
-        if self.model_.config.missing: z[np.isnan(x.frames).all(1)] = np.nan
+        if self.model_.config.missing: z[x.empty()] = np.nan
         return z
 
     @torch.no_grad()

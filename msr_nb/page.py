@@ -36,7 +36,7 @@ from .estimator import MechanismSparsityICA, as_recipe
 from .identifiability import LINEAR, NO_DIMENSION, Report
 from .plots import BLUE, GREY, STYLE, SURE, VERMILION, Picture, panels, plot_history, plot_mechanisms
 from .recipe import REVISION, Recipe, heard, recipe_fields
-from .recordings import read, read_actions, standardise
+from .recordings import standardise
 from .rollouts import mechanism_mean
 from .training import encode
 
@@ -141,11 +141,11 @@ def gather(
 ) -> Facts:
     "The facts of a fit"
     e, recipe, report, elbo = estimator, as_recipe(estimator.recipe), estimator.report(x, a), estimator.elbo(x, a)
-    x, windows = read(x), e._windows(*e._fitted(x, a), e.model_.config.lags)
+    x, a = e._fitted(x, a)
+    windows = e._windows(x, a, e.model_.config.lags)
     index = some_of(len(windows[0]), recipe.alignment.regression.examples, e.seed)
     shared = shared_noise(e, *(None if part is None else part[index] for part in windows))
-    a = np.zeros((len(x.frames), 0)) if a is None else read_actions(a, x, e.d_a_)
-    frames = x.frames[~np.isnan(x.frames).all(1)]
+    a, frames = np.zeros((len(x.frames), 0)) if a is None else a, x.frames[~x.empty()]
     frames = frames[some_of(len(frames), recipe.alignment.regression.examples, e.seed)]
     z, explained = there_and_back(e, frames)
     mean, spread = z.mean(0), np.maximum(z.std(0), 1e-12)

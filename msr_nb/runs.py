@@ -190,9 +190,8 @@ def check_run(
     "Raise the errors that need no training"
     few = data or load_data(**part_for(config, load_data) | {'n': 30})
     estimator, train = make_estimator(config, few.train), few.train
-    tested = read(few.test.x).lengths
-    sizes = split_sizes(config['n'], signature(generate).parameters['split'].default) if data is None else None
-    frames = tested.sum() if data else sizes[-1] * tested[0]
+    tested, shares = read(few.test.x).lengths, signature(generate).parameters['split'].default
+    frames = tested.sum() if data else split_sizes(config['n'], shares)[-1] * tested[0]
     if train.z is not None and frames <= train.z[0].shape[-1] + 1:
         raise ValueError(TOO_FEW.format(frames, train.z[0].shape[-1]))
     if not isinstance(estimator, MechanismSparsityICA): return
