@@ -19,7 +19,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,7 +26,7 @@ import pandas as pd
 import torch
 
 from .datasets import DATASETS, KINDS, PROTOCOLS, Splits
-from .estimator import METHODS, MechanismSparsityICA
+from .estimator import FIELDS, METHODS, MechanismSparsityICA
 from .figures import FIGURES, make_figures, report_figures
 from .files import write_text
 from .identifiability import report
@@ -37,8 +36,7 @@ from .published import as_text, comparison
 from .recipe import REVISION, recipe_fields
 from .runs import RESULT, as_json, check_run, claimed, complete, find_folder, run_into
 from .sweep import report_sweep, result_from, start, sweep_command
-from .training import DivergedError, TrainConfig
-from .vae import ModelConfig
+from .training import DivergedError
 
 # %% ../nbs/79_cli.ipynb #3a4ba30e
 def list_datasets() -> pd.DataFrame:
@@ -52,8 +50,7 @@ def list_datasets() -> pd.DataFrame:
 
 # %% ../nbs/79_cli.ipynb #c5f79304
 HAS_OPTION = ('d_x', 'd_z', 'd_a', 'lags', 'steps', 'minutes', 'seed')
-PARTS = {'model_options': [f.name for f in fields(ModelConfig)], 'train_options': [f.name for f in fields(TrainConfig)],
-         'recipe': [*recipe_fields()]}
+PARTS = FIELDS | {'recipe': [*recipe_fields()]}
 SETTABLE = {name: part for part, names in PARTS.items() for name in names if name not in HAS_OPTION}
 
 
