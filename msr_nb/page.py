@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['WARNINGS', 'NOTHING', 'SHARED', 'HALF', 'EMPTY', 'FEWEST_ROWS', 'RISING', 'APART', 'SHOWN', 'BARS', 'LOOK',
            'SECTIONS', 'Facts', 'given_names', 'moved_frames', 'variances', 'there_and_back', 'changed_params',
-           'shared_noise', 'gather', 'warning', 'warnings_of', 'listed', 'counted', 'percent', 'worthless_fit',
-           'cells_where', 'all_open', 'doubtful_edges', 'open_graph', 'edgeless', 'idle_latents', 'undriven_latents',
-           'mixed_latents', 'correlated_noise', 'with_names', 'unvaried_mechanisms', 'unexplained_sensors',
-           'constant_sensors', 'few_frames', 'rare_actions', 'Tail', 'tail_of', 'unfinished_training', 'unlike_data',
-           'lucky_search', 'as_many_as_sensors', 'unheard_latents', 'image', 'table', 'paragraph', 'edges_in_words',
-           'summary', 'warning_list', 'edge_table', 'graph_section', 'plot_course', 'plot_distributions',
-           'plot_explained', 'latent_section', 'convergence', 'training_section', 'assumptions', 'assumption_section',
-           'as_text', 'made_section', 'page']
+           'shared_noise', 'gather', 'warning', 'warnings_of', 'listed', 'counted', 'percent', 'stages_with_elbo',
+           'kept_row', 'worthless_fit', 'cells_where', 'all_open', 'doubtful_edges', 'open_graph', 'edgeless',
+           'idle_latents', 'undriven_latents', 'mixed_latents', 'correlated_noise', 'with_names', 'unvaried_mechanisms',
+           'unexplained_sensors', 'constant_sensors', 'few_frames', 'rare_actions', 'Tail', 'tail_of',
+           'unfinished_training', 'unlike_data', 'below_open', 'lucky_search', 'as_many_as_sensors', 'unheard_latents',
+           'image', 'table', 'paragraph', 'edges_in_words', 'summary', 'warning_list', 'edge_table', 'graph_section',
+           'plot_course', 'plot_distributions', 'plot_explained', 'latent_section', 'convergence', 'training_section',
+           'assumptions', 'assumption_section', 'as_text', 'made_section', 'page']
 
 # %% ../nbs/78_page.ipynb #8951db6b
 import base64
@@ -196,6 +196,18 @@ def percent(share: float) -> str:
     "A share as a percentage with two digits"
     return f'{100 * share:.2g} %' if share < .995 else '100 %'
 
+# %% ../nbs/78_page.ipynb #2d4b040e
+def stages_with_elbo(history: pd.DataFrame) -> list[pd.DataFrame]:
+    "Rows of each stage that logs an ELBO"
+    stages = (history.stage != history.stage.shift()).cumsum()
+    return [rows.dropna(subset='elbo') for _, rows in history.groupby(stages) if rows.elbo.notna().any()]
+
+
+def kept_row(rows: pd.DataFrame) -> pd.Series:
+    "The row of a stage whose state was kept: the best one for held-out data, or the last"
+    asked = 'held_out' in rows and rows.held_out.notna().any()
+    return rows.loc[rows.held_out.idxmax()] if asked else rows.iloc[-1]
+
 # %% ../nbs/78_page.ipynb #28f28a96
 NOTHING = -.5 * (1 + np.log(2 * np.pi))  # nats per sensor and frame, of one who knows mean and variance alone
 
@@ -203,7 +215,7 @@ NOTHING = -.5 * (1 + np.log(2 * np.pi))  # nats per sensor and frame, of one who
 @warning
 def worthless_fit(facts: Facts) -> str | None:
     "The ELBO ends below that of a model without latents, in training or on the data of the page"
-    elbo = min(facts.history.elbo.dropna().iloc[-1], facts.elbo)
+    elbo = min(kept_row(stages_with_elbo(facts.history)[-1]).elbo, facts.elbo)
     if elbo >= NOTHING: return None
     return (f'The model ends worse than one that knows nothing but mean and variance of each sensor: its ELBO is '
             f'{elbo:.3g} nats per sensor and frame, and that one has {NOTHING:.2f}. Do not believe anything below. '
@@ -391,11 +403,11 @@ RISING = 2.  # a rise of that many scatters is one
 
 def tail_of(history: pd.DataFrame) -> Tail | None:
     "How the ELBO ends; None if there are too few rows to tell"
-    stages = (history.stage != history.stage.shift()).cumsum()
-    rows = [rows.dropna(subset='elbo') for _, rows in history.groupby(stages) if rows.elbo.notna().any()]
-    rows = rows[-1].tail(max(-(-len(rows[-1]) // 4), FEWEST_ROWS))
+    rows = stages_with_elbo(history)[-1]
+    rows = rows.tail(max(-(-len(rows) // 4), FEWEST_ROWS))
     if len(rows) < FEWEST_ROWS: return None
-    steps, elbo = rows.step.to_numpy(float), rows.elbo.to_numpy(float)
+    column = 'held_out' if 'held_out' in rows and rows.held_out.notna().all() else 'elbo'
+    steps, elbo = rows.step.to_numpy(float), rows[column].to_numpy(float)
     line = np.polyval(np.polyfit(steps - steps[0], elbo, 1), steps - steps[0])
     scatter = np.sqrt(np.square(elbo - line).sum() / (len(rows) - 2))
     return Tail(rows.stage.iloc[0], int(np.ptp(steps)), float(line[-1] - line[0]), float(scatter))
@@ -415,11 +427,24 @@ def unfinished_training(facts: Facts) -> str | None:
 @warning
 def unlike_data(facts: Facts) -> str | None:
     "The ELBO is lower than in training"
-    lower = facts.history.elbo.dropna().iloc[-1] - facts.elbo
+    lower = kept_row(stages_with_elbo(facts.history)[-1]).elbo - facts.elbo
     if lower <= .5 * np.log(2): return None
     return (f'On the data of this page the ELBO is {lower:.2g} nats per sensor and frame lower than in training. '
             'Either they are unlike the data of the fit, or the fit has learned its data by heart. What to do: look '
             'for sensors that have changed; otherwise record more frames, or fit fewer latents or smaller networks.')
+
+# %% ../nbs/78_page.ipynb #b8d1955a
+@warning
+def below_open(facts: Facts) -> str | None:
+    "The ELBO does not come back to where it was with all edges open"
+    rows = stages_with_elbo(facts.history)
+    column = 'held_out' if all('held_out' in part and part.held_out.notna().all() for part in rows) else 'elbo'
+    first, last = kept_row(rows[0]), kept_row(rows[-1])
+    lower = first[column] - last[column]
+    if first.stage != 'open' or lower <= .5 * np.log(2): return None
+    return (f'With all edges open the ELBO was {first[column]:.3g} nats per sensor and frame; in the end it is '
+            f'{last[column]:.3g}. Either edges are missing or the latents were lost while they were turned: do not '
+            'trust the graph. What to do: give it more steps; with few data, fewer latents; compare several seeds.')
 
 # %% ../nbs/78_page.ipynb #190420eb
 @warning
@@ -629,6 +654,11 @@ def convergence(facts: Facts) -> str:
                 f'{tail.steps:,} steps of the stage {tail.stage}, it changed by {tail.rise:+.2g} nats per sensor '
                 f'and frame, where rows scatter by {tail.scatter:.1g}.')
     elbo, last = history[history.elbo.notna()], facts.stages.stage.iloc[-1]
+    for rows in stages_with_elbo(history):
+        best = kept_row(rows)
+        if best.step < rows.step.iloc[-1]:
+            said += (f' In the stage {best.stage} held-out data were explained best at step {best.step:,.0f}, and the '
+                     'state of then was kept.')
     opened = elbo.elbo[elbo.stage == 'open']
     if len(opened) and elbo.stage.iloc[-1] != 'open':
         said += (f' The ELBO was {opened.iloc[-1]:.3g} when the latents were first turned, and is '
