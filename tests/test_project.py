@@ -231,6 +231,17 @@ def test_reference_lists_every_module():
 
 # ---- the installed package
 
+def test_version_change_log_and_citation_agree():
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(ROOT / 'settings.ini', encoding='utf-8')
+    version = config['DEFAULT']['version']
+    cited = yaml.safe_load((ROOT / 'CITATION.cff').read_text(encoding='utf-8'))
+    newest = re.search(r'^## (\S+)', (ROOT / 'CHANGELOG.md').read_text(encoding='utf-8'), re.MULTILINE)[1]
+    assert str(cited['version']) == newest == version == msr_nb.__version__
+    links = re.findall(r'\((https[^)]+)\)', README.read_text(encoding='utf-8'))
+    assert {row['url'] for row in cited['references']} <= set(links)
+
+
 @pytest.fixture(scope='module')
 def requirements():
     "What settings.ini says the package needs"
