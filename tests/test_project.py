@@ -22,8 +22,17 @@ import msr_nb
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS, LIB = ROOT / 'nbs', ROOT / 'msr_nb'
+SITE = yaml.safe_load((ROOT / '_quarto.yml').read_text(encoding='utf-8'))['website']
+ROUTES = yaml.safe_load((NBS / 'routes.yml').read_text(encoding='utf-8'))
+
+
+def pages(contents):
+    "The pages of a sidebar and of the sections in it, in the order of previous and next"
+    for entry in contents: yield from pages(entry['contents']) if isinstance(entry, dict) else [entry]
+
+
 NUMBERED = sorted(NBS.glob('[0-9]*.ipynb'))
-NOTEBOOKS = [NBS / 'index.ipynb', *NUMBERED, NBS / 'reference.ipynb', NBS / 'contributing.ipynb']  # in reading order
+NOTEBOOKS = [NBS / name for name in pages(SITE['sidebar']['contents'])]  # in the order of reading
 LARGEST_FIGURE = 100_000  # bytes
 
 each_notebook = pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
@@ -110,7 +119,7 @@ def test_module_is_named_after_the_notebook(path):
 
 @each_numbered
 def test_last_paragraph_links_to_the_next_notebook(path):
-    following = dict(zip(NUMBERED, [*NUMBERED[1:], NBS / 'index.ipynb'], strict=True))[path]
+    following = NOTEBOOKS[NOTEBOOKS.index(path) + 1]
     last = nbformat.read(path, as_version=4).cells[-1]
     assert last.cell_type == 'markdown'
     assert last.source.rpartition('\n\n')[2].startswith('**Next:** [')
@@ -184,16 +193,28 @@ def test_readme_links_work_on_a_code_host():
     assert not [link for link in links if '://' not in link and not (ROOT / link).exists()]
 
 
-def pages(contents):
-    "The pages of a sidebar and of the sections in it, in the order of previous and next"
-    for entry in contents: yield from pages(entry['contents']) if isinstance(entry, dict) else [entry]
-
-
-def test_site_lists_every_notebook_in_reading_order():
-    assert {path.name for path in NOTEBOOKS} == {path.name for path in NBS.glob('*.ipynb')}
+def test_site_lists_every_notebook_once():
+    assert sorted(NOTEBOOKS) == sorted(NBS.glob('*.ipynb'))
     assert (NBS / '_quarto.yml').is_symlink() and (NBS / '_quarto.yml').resolve() == ROOT / '_quarto.yml'
-    site = yaml.safe_load((ROOT / '_quarto.yml').read_text(encoding='utf-8'))['website']
-    assert list(pages(site['sidebar']['contents'])) == [path.name for path in NOTEBOOKS]
+
+
+def test_what_a_page_leans_on_comes_before_it():
+    place = {path.stem: i for i, path in enumerate(NOTEBOOKS)}
+    assert ROUTES['know'].keys() == {path.stem for path in NUMBERED}
+    assert not [(stem, before) for stem, known in ROUTES['know'].items() for before in known
+                if place[before] >= place[stem]]
+
+
+def test_the_route_of_ideas_leans_on_no_other_page():
+    ideas = ROUTES['ideas']
+    assert sorted(ideas, key=lambda stem: NOTEBOOKS.index(NBS / f'{stem}.ipynb')) == ideas
+    assert not {known for stem in ideas for known in ROUTES['know'][stem]} - set(ideas)
+
+
+def test_learn_has_every_page():
+    text = '\n'.join(cell.source for cell in cells(NBS / 'learn.ipynb', 'markdown')).partition('## Everything')[2]
+    listed = re.findall(r'^\| \[[^]]+\]\((\w+)\.ipynb\)', text, re.MULTILINE)
+    assert listed == [path.stem for path in NOTEBOOKS if path in NUMBERED]
 
 
 def test_reference_shows_what_the_package_promises():
@@ -209,6 +230,17 @@ def test_reference_lists_every_module():
 
 
 # ---- the installed package
+
+def test_version_change_log_and_citation_agree():
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(ROOT / 'settings.ini', encoding='utf-8')
+    version = config['DEFAULT']['version']
+    cited = yaml.safe_load((ROOT / 'CITATION.cff').read_text(encoding='utf-8'))
+    newest = re.search(r'^## (\S+)', (ROOT / 'CHANGELOG.md').read_text(encoding='utf-8'), re.MULTILINE)[1]
+    assert str(cited['version']) == newest == version == msr_nb.__version__
+    links = re.findall(r'\((https[^)]+)\)', README.read_text(encoding='utf-8'))
+    assert {row['url'] for row in cited['references']} <= set(links)
+
 
 @pytest.fixture(scope='module')
 def requirements():

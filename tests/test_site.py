@@ -150,6 +150,28 @@ def test_unreadable_formula_is_named():
     with pytest.raises(SystemExit, match=r'\\frac\{'): site.mathml([formula])
 
 
+# ---- how long a page takes, and code that only draws
+
+def test_minutes_are_those_of_the_rule(tmp_path):
+    "200 words and two figures are a minute and a half, and thirty lines of code as much again"
+    image = nbformat.v4.new_output('display_data', {'image/png': DOT})
+    made = [nbformat.v4.new_markdown_cell('word ' * 200 + '\n\n```sh\nnot read as words\n```'),
+            *(nbformat.v4.new_code_cell('#| fig-alt: a dot\nplot()', outputs=[image]) for _ in range(2)),
+            nbformat.v4.new_code_cell('x = 1\n\n' * 28), nbformat.v4.new_code_cell('#| hide\n' + 'x = 1\n' * 100)]
+    nbformat.write(nbformat.v4.new_notebook(cells=made), tmp_path / 'a.ipynb')
+    assert site.minutes(tmp_path / 'a.ipynb') == (1.5, 1.5)
+
+
+@pytest.mark.parametrize('head, lines, folded', [
+    ('#| fig-alt: a dot', 20, True), ('#| fig-alt: a dot', 3, False), ('', 20, False),
+    ('#| fig-alt: a dot\n#| code-fold: false', 20, False), ('#| code-fold: true', 3, True),
+])
+def test_code_that_only_draws_is_folded(head, lines, folded):
+    cell = nbformat.v4.new_code_cell(f'{head}\n' * bool(head) + '\n'.join(['plot()'] * lines))
+    site.fold(cell)
+    assert ('#| code-fold: true' in cell.source) == folded == ('#| code-summary:' in cell.source)
+
+
 # ---- the whole site
 
 def test_what_is_checked_is_what_is_deployed():
@@ -169,6 +191,25 @@ def test_links_to_the_repository_lead_to_files(built):
     paths = {path for page in built.glob('*.html') for path in pattern.findall(page.read_text(encoding='utf-8'))}
     assert {f'nbs/{path.name}' for path in (ROOT / 'nbs').glob('*.ipynb')} <= paths
     assert not [path for path in paths if not (ROOT / path).exists()]
+
+
+def test_pages_say_how_long_they_take_and_what_to_know(built):
+    routes = site.Routes(ROOT / 'nbs')
+    for stem, known in routes.know.items():
+        page = BeautifulSoup((built / f'{re.sub(r"^[0-9]+_", "", stem)}.html').read_bytes(), 'html.parser')
+        line = page.main.find(class_='reading')
+        assert [int(n) for n in re.findall(r'\d+(?= minute| with)', line.text)] == list(routes.minutes(stem))
+        assert [a['href'] for a in line.find_all('a')] == [f'{re.sub(r"^[0-9]+_", "", k)}.html' for k in known]
+    assert 45 < routes.minutes('ideas')[0] < 75, 'the route of ideas takes about an hour'
+    learn = BeautifulSoup((built / 'learn.html').read_bytes(), 'html.parser').main.text
+    assert 'minutes 0' not in learn and f"{routes.minutes('ideas')[0]} minutes without the code" in learn
+
+
+def test_drawing_is_folded_on_the_pages(built):
+    graphs = BeautifulSoup((built / 'graphs.html').read_bytes(), 'html.parser')
+    folded = graphs.find(id='fig-robot').find('details', class_='code-fold')
+    assert folded.summary.text == 'How it is drawn' and not folded.has_attr('open')
+    assert not graphs.find(id='fig-simple').find('details')  # two lines, which ask for the figure
 
 
 def test_search_knows_every_page_and_shows_formulas(built):
@@ -193,6 +234,7 @@ def test_browser_sees_what_is_wrong(built, tmp_path):
     shutil.copytree(built, folder, ignore=lambda _, names: {n for n in names if n.endswith('.html')} - {'masks.html'})
     page = (folder / 'masks.html').read_text(encoding='utf-8')
     spoilt = """<p style="width: 2000px">wide</p><p style="color: #888; background: #999">faint</p>
+        <div style="overflow-x: auto"><table style="width: 2000px"><tr><td>cut</td></tr></table></div>
         <img src="data:image/png;base64,AA=="><script>undefined_name()</script>
         <script src="gone.js"></script><script src="https://example.org/x.js"></script></main>"""
     (folder / 'index.html').write_text(page.replace('</main>', spoilt), encoding='utf-8')
@@ -203,9 +245,10 @@ def test_browser_sees_what_is_wrong(built, tmp_path):
         for scheme in ('default', 'alternate'):
             where = f'index.html, {view}, {scheme}: '
             mine = [re.sub(r'\d\.\d+', 'N', line.removeprefix(where)) for line in found if line.startswith(where)]
-            assert sorted(mine) == [
+            assert sorted(line for line in mine if 'table' not in line) == [
                 'asks for https://example.org/x.js', 'contrast N of "faint"', 'misses /deep/down/gone.js',
                 'no picture in <img src="data:image/png;base64,AA==">', 'sticks out: <p style="width: 2000px">wide</p>']
+            assert any(line.startswith('a table hides') for line in mine) == (view == 'desktop')  # a phone scrolls
             assert f'search, {view}, {scheme}: search does not find the mask' in found
     assert any('undefined_name is not defined' in line for line in found)
 
