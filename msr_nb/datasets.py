@@ -32,7 +32,7 @@ from msr_nb.graphs import (
     time_pairs_coupled,
 )
 from .mechanisms import MEANS, VARIANCE_FUNCTIONS
-from .mixing import MIXINGS, Mixing, draw_mixing
+from .mixing import MIXINGS, Mixing, SmoothMixing, draw_mixing
 
 # %% ../nbs/16_datasets.ipynb #d60523c1
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Instance(NamedTuple):
     spec: DatasetSpec
     G: np.ndarray  # (d_z, d_in), Ga or Gz
     weights: np.ndarray | None  # (d_z, d_in), of the mechanism, where it has any
-    mixing: Mixing
+    mixing: Mixing | SmoothMixing
 
     def mean(self, u: np.ndarray) -> np.ndarray:
         "Mean of the last frame's latents given the inputs u (n, d_in): (n, d_z)"
@@ -205,12 +205,12 @@ class Statistics(NamedTuple):
 
 # %% ../nbs/16_datasets.ipynb #0b064436
 def decode(
-    mixing: Mixing,  # f
+    mixing: Mixing | SmoothMixing,  # f
     z: np.ndarray,  # (n, frames, d_z) float32
 ) -> tuple[np.ndarray, Statistics]:  # x (n, frames, d_x) float32, and its statistics over all frames
     "f(z), not standardised and without noise"
     frames = z.reshape(-1, z.shape[-1])
-    x = np.empty((len(frames), mixing.weights[-1].shape[1]), dtype=np.float32)
+    x = np.empty((len(frames), mixing.d_x), dtype=np.float32)
     shift = mixing(frames[0]).astype(np.float64)  # sums of small deviations keep their digits
     total, squares = 0., 0.
     for rows in blocks_of_rows(len(frames)):

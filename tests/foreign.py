@@ -89,18 +89,40 @@ def tunnel_factors(n: int, rng) -> tuple[np.ndarray, list[str]]:
     return z, list(done)
 
 
-@of('causalchamber')
-def light_tunnel() -> Foreign:
-    "One long record of nine sensors of the light tunnel, and which of five factors was set by hand"
+def tunnel_sensors(z: np.ndarray) -> dict[str, np.ndarray]:
+    "What the tunnel shows, by sensor, of factors in its own units (n, 5)"
     import causalchamber.simulators.lt as lt
-    z, done = tunnel_factors(20_000, np.random.default_rng(0))
     settings = {f'diode_{kind}_{i}': size for kind, size in (('ir', 2), ('vis', 1)) for i in (1, 2, 3)}
     settings |= {f't_{kind}_{i}': 3 for kind in ('ir', 'vis') for i in (1, 2, 3)}
     inputs = pd.DataFrame(z, columns=FACTORS).assign(**settings, v_c=5, v_angle_1=5, v_angle_2=5)
     tunnel = lt.Deterministic(**TUNNEL)
-    sensors = dict(zip(tunnel.outputs_names, tunnel.simulate_from_inputs(inputs), strict=True))
+    return dict(zip(tunnel.outputs_names, tunnel.simulate_from_inputs(inputs), strict=True))
+
+
+def driven_tunnel(
+    n: int = 54_000,
+    seed: int = 0,
+    angles: bool = True,  # with the two sensors that read the polarisers' angles
+) -> Trajectories:
+    "Five factors, each driven by its own action and the next one's, as the tunnel's standardised sensors see them"
+    rng = np.random.default_rng(seed)
+    a = rng.uniform(-1, 1, (n, 5))
+    z = .6 * a + .4 * np.sin(2.5 * np.roll(a, -1, axis=1)) + .03 * rng.normal(size=(n, 5))
+    sensors = tunnel_sensors(np.array([127.5, 127.5, 127.5, 45, 45]) + np.array([100, 100, 100, 40, 40]) * z)
+    x = np.stack([values for name, values in sensors.items() if angles or 'angle' not in name], axis=1)
+    x = (x - x.mean(0)) / x.std(0)
+    x += .01 * rng.normal(size=x.shape)
+    x, z, a = (part[:, None].astype(np.float32) for part in (x, z, a))
+    return Trajectories(x, z, a, None, np.eye(5, dtype=int) + np.roll(np.eye(5, dtype=int), 1, axis=1))
+
+
+@of('causalchamber')
+def light_tunnel() -> Foreign:
+    "One long record of nine sensors of the light tunnel, and which of five factors was set by hand"
+    z, done = tunnel_factors(20_000, np.random.default_rng(0))
+    sensors = tunnel_sensors(z)
     table = pd.DataFrame({'frame': range(len(z)), 'intervention': done, **sensors})
-    return Foreign(table, '--actions intervention --time frame', inputs[list(FACTORS)])
+    return Foreign(table, '--actions intervention --time frame', pd.DataFrame(z, columns=FACTORS))
 
 
 def vowels() -> pd.DataFrame:
