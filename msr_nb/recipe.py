@@ -90,8 +90,9 @@ class Recipe:
     price_z: float = .1  # of an edge of G^z in joint training without a budget: moderate on the papers' data, no more
     price_a: float = 4.  # of an edge of G^a there
     networks: tuple[str, ...] = ('leaky_relu', 'silu')  # activations of encoder and decoder that are tried
-    counting: int = 800  # steps of a trial, in which networks are compared and active latents counted
-    least: int = 400  # steps of a trial, below which networks look alike and none is chosen
+    trial: float = .25  # share of the first stage, after which they are compared
+    ahead: float = .1  # nats per dimension of held-out data, by which another than the first must lead
+    counting: int = 800  # steps of a model with more latents than it needs, whose active ones are counted
     active: float = .015  # share of the observations' variance that a latent accounts for, from which on it is active
     window: int = 8  # frames of a window, at most: longer sequences are cut
     held_out: float = .1  # share of the windows that choose the network and say when to stop, and are not learned from
@@ -161,7 +162,7 @@ def digest(recipe: Recipe | None = None) -> str:
 
 # revision -> digest of its defaults; a change of a default needs a new one
 REVISIONS = {5: 'bc152c1c', 6: '91329800', 7: '81c6d5c9', 8: 'bd93219a', 9: '20929754',
-             10: '3cc277a1', 11: '4184284c'}
+             10: '3cc277a1', 11: '051c5a69'}
 REVISION = max(REVISIONS)
 
 # %% ../nbs/58_recipe.ipynb #71e5b3cf

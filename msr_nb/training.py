@@ -451,6 +451,7 @@ def run(self: Trainer,
     folder: Path | None = None,  # where the checkpoint is kept, and looked for
     callbacks=(),  # functions of the trainer and a row of the history, called at each log
     show: bool = True,  # show a progress bar
+    until: float = 1.,  # share of the budget after which to pause
 ) -> pd.DataFrame:  # one row a log
     "Train until the budget is spent, or held-out data are explained no better; can be killed and called again"
     path = Path(folder) / CHECKPOINT if folder else None
@@ -459,7 +460,7 @@ def run(self: Trainer,
     self.model.train()
     try:
         with progress_bar(self.config, show, done={'step': self.steps_done, 'seconds': self.seconds}) as move:
-            while not self.over():
+            while not self.over() and self.progress() < until:
                 self.set_progress(self.progress())
                 step()
                 self.steps_done, self.seconds = self.steps_done + 1, time.monotonic() - start
