@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SHARE_KEPT', 'FEW', 'METHODS', 'MEASURE', 'FIELDS', 'OWN', 'REPORTED', 'SCALES', 'HERE', 'STATED', 'by_graph',
            'choose_sparsity', 'guess_latents', 'first_guess', 'stages_of', 'plain', 'options_of', 'own_networks',
-           'in_words', 'check_lags', 'check_sizes', 'Plan', 'as_recipe', 'configurations', 'no_larger', 'check_device',
-           'build', 'count_latents', 'counted_before', 'run_stages', 'report_fitted', 'predict_frames', 'frame_values',
+           'check_lags', 'check_sizes', 'Plan', 'as_recipe', 'configurations', 'no_larger', 'check_device', 'build',
+           'count_latents', 'counted_before', 'run_stages', 'report_fitted', 'predict_frames', 'frame_values',
            'had_latents_been', 'MechanismSparsityICA', 'as_json', 'table_as_json', 'names_in', 'save_estimator',
            'check_own', 'check_stored', 'load_estimator', 'count_edges']
 
@@ -24,13 +24,12 @@ import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
 from .checks import as_array, check_kind, check_nonnegative, check_numbers, check_size, lookup
 from .edges import Cells, confidences
 from .effects import inputs, some_of
 from .files import check_finite, check_like, check_meta, load_tensors, save_tensors, with_prefix, write_text
-from .frames import Frames
+from .frames import Frames, in_words
 from .identifiability import KnownModel, Report, report_on
 from .recipe import FIT, REVISION, Fit, Recipe, Stage, count_active, open_all, recipe_fields, recipe_with
 from msr_nb.recordings import (
@@ -147,18 +146,14 @@ OWN = ('encoder', 'decoder')  # of `model_options`: networks of the user's
 
 
 def own_networks(
-    options: dict | None,  # `model_options`
+    options: dict,  # `model_options`
 ) -> dict:  # name -> network, or function that makes one
     "The user's own encoder and decoder, as far as there are any"
-    found = {name: options[name] for name in OWN if (options or {}).get(name) is not None}
+    found = {name: options[name] for name in OWN if options.get(name) is not None}
     for name, net in found.items():
         if not callable(net): raise ValueError(f'{name} must be a network, or a function that makes one, got {net!r}')
     return found
 
-
-def in_words(net) -> str:
-    "A network, or a function that makes one, as a file can hold it"
-    return ' '.join(repr(net).split()) if isinstance(net, nn.Module) else getattr(net, '__qualname__', 'a function')
 
 # %% ../nbs/60_estimator.ipynb #5aae48a3
 def check_lags(
@@ -217,7 +212,8 @@ def configurations(
     (d_z, seed), lags = check_sizes(e, x), check_lags(e.lags, x.lengths.max(), a is not None)
     graphs = ['Gz'] * (lags > 0) + ['Ga'] * (a is not None)
     sparsity = choose_sparsity(e.edges, e.price, graphs, e.method, recipe)
-    own, options = own_networks(e.model_options), options_of(e.model_options, 'model_options')
+    options = options_of(e.model_options, 'model_options')
+    own = own_networks(options)
     options = {'missing': x.gappy()} | options | {name: in_words(net) for name, net in own.items()}
     model = ModelConfig(x.frames.shape[1], d_z, 0 if a is None else a.shape[1], lags, frame=x.shape, **options)
     training = TrainConfig(steps=e.steps, minutes=e.minutes, seed=seed,

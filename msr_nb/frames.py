@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CHANNELS', 'SMALLEST', 'AT_ONCE', 'sizes_of', 'Framewise', 'ToVector', 'ToFrame', 'frame_encoder', 'frame_decoder',
-           'own_layers', 'check_layers', 'parts_of', 'channel_units', 'Frames']
+           'in_words', 'own_layers', 'check_layers', 'parts_of', 'channel_units', 'Frames']
 
 # %% ../nbs/33_frames.ipynb #03cfb842
 import copy
@@ -105,6 +105,11 @@ def frame_decoder(
     return Framewise(*first, ToFrame(sizes[0]), *chain(*double), nn.Flatten(), shape=(d_in,), d=int(np.prod(shape)))
 
 # %% ../nbs/33_frames.ipynb #d51e0cce
+def in_words(net) -> str:
+    "A network, or a function that makes one, in a line that a file can hold"
+    return ' '.join(repr(net).split()) if isinstance(net, nn.Module) else getattr(net, '__qualname__', 'a function')
+
+
 def own_layers(
     given: nn.Sequential | Callable,  # a network, or a function of `d` that makes one
     name: str,  # 'encoder' or 'decoder'
@@ -117,7 +122,8 @@ def own_layers(
     end, side = ('last', 'out_features') if encodes else ('first', 'in_features')
     layer = net[-1 if encodes else 0] if isinstance(net, nn.Sequential) and len(net) else net
     if not isinstance(layer, nn.Linear) or layer.bias is None or not isinstance(net, nn.Sequential):
-        raise ValueError(f'{name} must be an nn.Sequential whose {end} layer is an nn.Linear with a bias, got {net!r}')
+        raise ValueError(f'{name} must be an nn.Sequential whose {end} layer is an nn.Linear with a bias, '
+                         f'got {in_words(net)}')
     if getattr(layer, side) != d:
         raise ValueError(f'{name} must have {side} = {d} in its {end} layer, got {getattr(layer, side)}; '
                          f'give a function of that number if the number of latents is to be found')
@@ -133,7 +139,9 @@ def check_layers(
     "The network, tried on one frame of zeros"
     weight, mode = next(net.parameters()), net.training
     try: found = net.eval()(weight.new_zeros(2, int(np.prod(net.shape)))).shape
-    except RuntimeError as error: raise ValueError(f'{name} cannot take (n, {net.shape}): {error}') from None
+    except RuntimeError as error:
+        why = ' '.join(str(error).split())
+        raise ValueError(f'{name} must take frames of shape {net.shape}, got an error: {why}') from None
     finally: net.train(mode)
     if found != (2, d_out): raise ValueError(f'{name} must give {d_out} numbers a frame, got {tuple(found[1:])}')
     return net
