@@ -208,6 +208,12 @@ def to(self: Frames, device: torch.device | str) -> Frames:
 
 
 @patch
+def some(self: Frames, rows) -> Frames:  # indices, or a boolean for each window
+    "Some of the windows, not yet as floats"
+    return Frames(self.frames, self.index[torch.as_tensor(rows)], self.mean, self.scale)
+
+
+@patch
 def flatten(self: Frames, start: int = 0, end: int = 1) -> Frames:
     "Windows of a single frame, as the tensor's method of that name would make of all axes but the last"
     return Frames(self.frames, self.index.flatten(start, end), self.mean, self.scale)

@@ -58,6 +58,7 @@ class TrainConfig:
     kl_warmup: float = .2  # share of the training over which the divergence's weight rises to 1
     log_every: int = 200  # steps between rows of the history
     checkpoint_every: int = 200  # steps between checkpoints: 2 % of a fit of 10,000
+    patience: float = .25  # share of the training without a better bound of held-out data, after which it ends
     seed: int = 0  # of the batches, the latents' and the masks' noise
 
     def __post_init__(self):
@@ -66,7 +67,7 @@ class TrainConfig:
         if not {'steps', 'minutes'} & set(given): raise ValueError('give steps, minutes, or both')
         lookup(OPTIMIZERS, self.optimizer, 'optimizer')
         for name in {'steps', 'batch_size', 'log_every', 'checkpoint_every'} & set(given): check_size(given[name], name)
-        for name in {'minutes', 'lr', 'mask_lr'} & set(given):
+        for name in {'minutes', 'lr', 'mask_lr', 'patience'} & set(given):
             if not 0 < given[name] < math.inf: raise ValueError(f'{name} must be positive, got {given[name]}')
         huge = [name for name, value in given.items() if type(value) is int and value >= LARGEST]
         if huge: raise ValueError(f'{huge[0]} must be less than 2**63, got more')
@@ -151,10 +152,12 @@ class Trainer:
         a: torch.Tensor | None = None,  # (n, T, d_a)
         sparsity: Sparsity = Sparsity(),  # default: all edges stay open
         config: TrainConfig = TrainConfig(),
+        held_out: tuple | None = None,  # x and a of other sequences; None: the last state is kept, not the best
     ):
         self.model, self.config, self.device = model, config, next(model.parameters()).device
         self.x, self.a = x.to(self.device), None if a is None else a.to(self.device)
-        self.data = fingerprint(x) if a is None else f'{fingerprint(x)} and {fingerprint(a)}'
+        self.held_out = held_out and tuple(part if part is None else part.to(self.device) for part in held_out)
+        self.data = ' and '.join(fingerprint(part) for part in (x, a, *(held_out or ())) if part is not None)
         self.problem = SparseELBO(model, sparsity)
         self.optimizer = self.problem.optimizer(new_optimizer(self.groups(), config, self.device))
         self.optimizers = [*self.optimizer.primal_optimizers, *(self.optimizer.dual_optimizers or [])]
@@ -163,6 +166,7 @@ class Trainer:
         names = [*model.Bound._fields, *(f'edges_{g}' for g in self.problem.masks)]
         self.sums = {k: torch.zeros((), device=self.device) for k in names}  # since the last log, on the device
         self.rows = []  # the history, one dict a log
+        self.best, self.best_weights = {}, {}  # of the held-out bound so far: `elbo`, `progress`; and the model then
         self.mask_history = {g: [] for g in self.problem.masks}  # edge probabilities at each log
 
 # %% ../nbs/46_training.ipynb #218ff41c
@@ -235,13 +239,14 @@ def identity(self: Trainer) -> dict[str, dict]:
 def state(self: Trainer) -> tuple[dict[str, torch.Tensor], dict]:
     "Tensors and JSON from which the run can go on, detached from the running one"
     tensors = {f'model.{k}': v for k, v in self.model.state_dict().items()}
+    tensors |= {f'best.{k}': v for k, v in self.best_weights.items()}
     tensors |= {f'multiplier.{g}': dual for g, dual in self.problem.duals().items()}
     tensors |= {f'optimizer.{i}.{p}.{k}': v for i, o in enumerate(self.optimizers)
                 for p, values in o.state_dict()['state'].items() for k, v in values.items() if v is not None}
     tensors |= {f'sums.{k}': v for k, v in self.sums.items()}
     tensors |= {f'mask_history.{g}': torch.stack(p) for g, p in self.mask_history.items() if p}
     tensors['generator'] = self.generator.get_state()
-    meta = {'steps_done': self.steps_done, 'seconds': self.seconds, 'rows': list(self.rows)}
+    meta = {'steps_done': self.steps_done, 'seconds': self.seconds, 'rows': list(self.rows), 'best': self.best}
     return {k: v.detach().clone() for k, v in tensors.items()}, meta | self.identity()
 
 # %% ../nbs/46_training.ipynb #7ebea5d1
@@ -263,6 +268,7 @@ def restore(self: Trainer, tensors: dict[str, torch.Tensor], meta: dict):
         g: list(v.cpu()) for g, v in part('mask_history.').items()}
     self.generator.set_state(tensors['generator'].cpu())
     self.steps_done, self.seconds, self.rows = meta['steps_done'], meta['seconds'], list(meta['rows'])
+    self.best, self.best_weights = meta['best'], {k: v.clone() for k, v in part('best.').items()}
 
 # %% ../nbs/46_training.ipynb #885b6e2a
 class DivergedError(RuntimeError):
@@ -295,6 +301,7 @@ def log(self: Trainer, callbacks=()) -> dict:
     for total in self.sums.values(): total.zero_()
     mode = self.model.training
     self.model.eval()
+    if self.held_out: row['held_out'] = mean_elbo(self.model, *self.held_out, seed=self.config.seed)
     for callback in callbacks: callback(self, row)
     self.model.train(mode)
     row.update((k, v if isinstance(v, int) else float(v)) for k, v in row.items())  # what JSON can hold
@@ -303,7 +310,7 @@ def log(self: Trainer, callbacks=()) -> dict:
 # %% ../nbs/46_training.ipynb #814cf5ea
 BESIDE_THE_BAR = {'loss': 'loss', 'elbo': 'ELBO', 'reconstruction': 'rec', 'volume': 'vol', 'kl': 'KL',
                   'edges_Gz': '|Gz|', 'edges_Ga': '|Ga|', 'multiplier_Gz': 'λz', 'multiplier_Ga': 'λa',
-                  'mcc': 'MCC', 'valid_elbo': 'valid'}
+                  'mcc': 'MCC', 'held_out': 'held out', 'valid_elbo': 'valid'}
 
 
 @contextmanager
@@ -350,6 +357,26 @@ def explained(self: Trainer) -> float:
     value = torch.where(all_finite(self.model.parameters()), parts.elbo + parts.kl, torch.nan)
     return value.item()
 
+# %% ../nbs/46_training.ipynb #78ed8fb4
+@patch
+def remember(self: Trainer,
+    row: dict,  # of the history, the newest
+):
+    "Keep the weights if held-out data are explained better than by any before"
+    sparsity, progress = self.problem.sparsity, self.progress()
+    if 'held_out' not in row or sparsity.price or (sparsity.edges and progress < sparsity.until): return
+    if self.best and not row['held_out'] > self.best['elbo']: return
+    self.best = {'elbo': row['held_out'], 'progress': progress}
+    self.best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+
+
+@patch
+def over(self: Trainer) -> bool:
+    "Is the budget spent, or has there been no progress for too long?"
+    progress = self.progress()
+    since = max(self.best['progress'], self.config.kl_warmup) if self.best else progress
+    return progress >= 1 or progress - since > self.config.patience
+
 # %% ../nbs/46_training.ipynb #bd3659f9
 @patch
 def after_step(self: Trainer,
@@ -358,10 +385,10 @@ def after_step(self: Trainer,
     callbacks,
 ) -> tuple[dict, dict]:  # the last good state now
     "A row and a checkpoint, where they are due"
-    done = self.progress() >= 1
+    done = self.over()
     logs = done or self.steps_done % self.config.log_every == 0
     saves = path and (done or self.steps_done % self.config.checkpoint_every == 0)
-    if logs: self.log(callbacks)
+    if logs: self.remember(self.log(callbacks))
     if not (logs or saves): return good
     if not (is_good := self.explained() >= DIVERGED_BELOW) and done:
         raise DivergedError(f'the model is worthless after the last update, at step {self.steps_done}')
@@ -383,17 +410,19 @@ def give_up(self: Trainer, good: tuple[dict, dict], path: Path | None, error: Di
                         f'of step {self.steps_done}{where}. What may help: {ADVICE}') from error
 
 # %% ../nbs/46_training.ipynb #08bb4c65
-STATED = {'steps_done': int, 'seconds': int | float, 'rows': list}  # beside the tensors of a checkpoint
+STATED = {'steps_done': int, 'seconds': int | float, 'rows': list, 'best': dict}  # beside the tensors of a checkpoint
 
 
 @patch
 def expected(self: Trainer,
     steps: int,  # made
     logs: int,  # rows of the history
+    best: bool = False,  # are there weights that are best for held-out data?
 ) -> dict[str, torch.Tensor]:
     "What a checkpoint must hold; shapes and kinds are right, the numbers mean nothing"
     before = self.state()
     if steps: Trainer.step(self)
+    if best: self.best_weights = self.model.state_dict()
     like, _ = self.state()
     self.restore(*before)
     past = {f'mask_history.{g}': mask.probs() for g, mask in self.problem.masks.items()} if logs else {}
@@ -415,7 +444,7 @@ def continue_from(self: Trainer, path: Path):
             if there != here:
                 raise ValueError(f'{path.parent} holds a different run: {key} is {there} there and {here} here; '
                                  'choose another folder')
-    check_like(tensors, self.expected(meta['steps_done'], len(meta['rows'])), path)
+    check_like(tensors, self.expected(meta['steps_done'], len(meta['rows']), bool(meta['best'])), path)
     check_finite(with_prefix(tensors, 'model.'), path)
     self.restore(tensors, meta)
 
@@ -426,20 +455,21 @@ def run(self: Trainer,
     callbacks=(),  # functions of the trainer and a row of the history, called at each log
     show: bool = True,  # show a progress bar
 ) -> pd.DataFrame:  # one row a log
-    "Train until the budget of steps or minutes is spent; can be killed and called again"
+    "Train until the budget is spent, or held-out data are explained no better; can be killed and called again"
     path, streams = Path(folder) / CHECKPOINT if folder else None, getattr(self.x, 'streams', False)
     if path: self.continue_from(path); remove_unfinished(path)
     good, start, step = self.state(), time.monotonic() - self.seconds, captured(self.step, self.generator, streams)
     self.model.train()
     try:
         with progress_bar(self.config, show, done={'step': self.steps_done, 'seconds': self.seconds}) as move:
-            while (progress := self.progress()) < 1:
-                self.set_progress(progress)
+            while not self.over():
+                self.set_progress(self.progress())
                 step()
                 self.steps_done, self.seconds = self.steps_done + 1, time.monotonic() - start
                 good = self.after_step(good, path, (*callbacks, lambda _, row: move(row)))
     except DivergedError as error: self.give_up(good, path, error)
     finally: self.model.eval()
+    if self.best: self.model.load_state_dict(self.best_weights)
     return pd.DataFrame(self.rows)
 
 # %% ../nbs/46_training.ipynb #52e45e90

@@ -1,12 +1,7 @@
 """The site that .ci/site builds: what its checker finds, what becomes of Quarto's Markdown, the pages in a browser."""
-import http.server
 import json
 import re
 import shutil
-import subprocess
-import sys
-import threading
-from functools import partial
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -14,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from browser import visit
 from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -163,14 +159,6 @@ def test_what_is_checked_is_what_is_deployed():
     assert [step['with']['path'] for step in steps if 'upload-pages' in step.get('uses', '')] == ['_docs']
 
 
-@pytest.fixture(scope='module')
-def built(tmp_path_factory):
-    out = tmp_path_factory.mktemp('site') / 'out'
-    done = subprocess.run([sys.executable, SCRIPT, out], text=True, capture_output=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return out
-
-
 def test_every_notebook_has_a_page(built):
     stems = [path.stem for path in (ROOT / 'nbs').glob('*.ipynb')]
     assert {path.stem for path in built.glob('*.html')} == {re.sub(r'^\d+_', '', stem) for stem in stems}
@@ -189,54 +177,14 @@ def test_search_knows_every_page_and_shows_formulas(built):
     assert not [entry for entry in entries if re.search("[\ue000\ue001]", entry["text"])]
 
 
-class Handler(http.server.SimpleHTTPRequestHandler):
-    "Serves the site below /deep/down/ and the page that looks at it; takes that page's report"
-    def __init__(self, *args, page, report, **kwargs):
-        self.page, self.report = page, report
-        super().__init__(*args, **kwargs)
-
-    def translate_path(self, path): return super().translate_path(path.removeprefix('/deep/down'))
-    def log_message(self, *args): pass
-
-    def do_GET(self):
-        if self.path != '/': return super().do_GET()
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(self.page.encode())
-
-    def do_POST(self):
-        self.report.append(json.loads(self.rfile.read(int(self.headers['Content-Length']))))
-        self.send_response(204)
-        self.end_headers()
-        self.server.reported.set()
-
-
 def browse(folder, scratch, patience=10_000):
     """What is wrong with the pages in `folder`, seen by Chromium at two widths and in both colour schemes
 
     `patience`: milliseconds that the search has to find something
     """
-    browser = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
-    if not browser: pytest.skip('no Chromium here: apt-get install chromium')
-    pages, report = sorted(path.name for path in folder.glob('*.html')), []
-    page = Path(__file__).with_name('site.html').read_text(encoding='utf-8')
-    page = page.replace('__PAGES__', json.dumps(pages)).replace('__PATIENCE__', str(patience))
-    handler = partial(Handler, directory=folder, page=page, report=report)
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server, open(scratch / 'log', 'w') as log:
-        server.reported = threading.Event()
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        chromium = subprocess.Popen([
-            browser, '--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking',
-            f'--user-data-dir={scratch / "profile"}', '--window-size=1400,1000', '--remote-debugging-port=0',
-            '--enable-logging=stderr', '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
-            f'http://127.0.0.1:{server.server_port}/'], stderr=log)
-        finished = server.reported.wait(600)  # seconds, for a machine that does much else
-        chromium.terminate()
-        chromium.wait()
-        server.shutdown()
-    said = (scratch / 'log').read_text(errors='replace')
-    assert finished, said[-2000:]
-    return report[0] + [line for line in said.splitlines() if 'CONSOLE' in line]
+    pages = sorted(path.name for path in folder.glob('*.html'))
+    report, console = visit(folder, Path(__file__).with_name('site.html'), scratch, PAGES=pages, PATIENCE=patience)
+    return report + console
 
 
 def test_browser_sees_what_is_wrong(built, tmp_path):
