@@ -12,7 +12,7 @@ from msr_nb.estimator import METHODS
 from msr_nb.published import read_runs
 
 RESULTS = Path(__file__).resolve().parent.parent / 'nbs/results'
-FILES = {'runs.csv', 'mixing.csv', 'systems.csv', 'cells.csv', 'foreign.csv'}
+FILES = {'runs.csv', 'mixing.csv', 'systems.csv', 'cells.csv', 'foreign.csv', 'balls.csv'}
 LARGEST = 1_500_000  # bytes
 COLUMNS = '''purpose dataset protocol seed data_seed n latents method settings revision commit device threads command
 seconds total_seconds peak_megabytes steps mcc r r_con shd false_negatives false_positives precision recall f1 edges
@@ -84,3 +84,10 @@ def test_foreign_data_are_there_once_and_say_what_made_them():
     assert not [cell for column in table for cell in table[column] if ours.search(cell)]
     assert table['commit'].str.fullmatch(r'[0-9a-f]{7,40}').all() and table.revision.str.fullmatch(r'[1-9]\d*').all()
     assert (table.latents[table.exit == '0'] != '').all() and (table.message[table.exit != '0'] != '').all()
+
+
+def test_balls_say_what_made_them():
+    table = pd.read_csv(RESULTS / 'balls.csv', dtype=str, keep_default_na=False)
+    assert not table.duplicated(['method', 'n_balls', 'size', 'seed', 'steps']).any()
+    assert table.command.str.fullmatch(r'python tests/balls.py --seeds \d+ \d+ --methods \w+ .*--steps \d+').all()
+    assert table['commit'].str.fullmatch(r'[0-9a-f]{7,40}').all() and table.revision.str.fullmatch(r'[1-9]\d*').all()
