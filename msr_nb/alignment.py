@@ -17,7 +17,7 @@ from .edges import Cells, confidences, measure
 from .effects import Regression, effects, inputs, regress, some_of
 from .nets import log_density
 from .search import Search, covariance, map_of_actions, moments, rotation, sparsest_map, whitening
-from .training import TrainConfig, encode, minimise, seeded
+from .training import TrainConfig, encode, few_enough, minimise, seeded
 from .vae import MechanismVAE
 
 # %% ../nbs/53_alignment.ipynb #61f61671
@@ -159,7 +159,8 @@ def align(
 ) -> Found:
     "Turn the latents and choose the edges, in place; the mechanisms are those of the old latents still"
     device = next(model.parameters()).device
-    z, some = encode(model, x).to(device), x[some_of(len(x), alignment.regression.examples, config.seed)].to(device)
+    z, examples = encode(model, x).to(device), few_enough(x, alignment.regression.examples)
+    some = x[some_of(len(x), examples, config.seed)].to(device)
     noise = model.q_z_given_x(some[:, 0]).log_var.exp().mean(0)
     whiten = whitening(covariance(z[:, 0]) + noise.diag())
     white = (z - z[:, 0].mean(0)) @ whiten.T.to(z)
@@ -220,6 +221,6 @@ def fit_mechanisms(
     def loss(i, generator): return -log_density(target[i], transition(*data.some(i)[:2], generator)).mean()
     rows = minimise(params, loss, len(target), config, device, show, 'mechanisms')
     if lags:
-        i, g = some_of(len(x), examples, config.seed), torch.Generator(device).manual_seed(config.seed)
+        i, g = some_of(len(x), few_enough(x, examples), config.seed), torch.Generator(device).manual_seed(config.seed)
         start_variances(model, x[i].to(device), None if a is None else a[i.to(device)], g)
     return rows

@@ -52,7 +52,8 @@ def remove_unfinished(path: Path):
 
 # %% ../nbs/03_files.ipynb #44614d65
 def fingerprint(x) -> str:
-    "Shape and checksum of an array or tensor"
+    "Shape and checksum of an array or tensor, or of what can say its own"
+    if hasattr(x, 'fingerprint'): return x.fingerprint()
     x = np.ascontiguousarray(x.detach().cpu().numpy() if hasattr(x, 'detach') else x)
     return f'{x.shape} {zlib.crc32(x):08x}'
 

@@ -53,6 +53,8 @@ def as_trajectories(
     "All arrays with a time axis, their shapes checked against each other"
     def sequences(name):
         found = read(arrays[name], name)
+        if found.shape: raise ValueError(f'{name} must have shape (n, d) or (n, T, d), got {arrays[name].shape}; '
+                                         'frames (n, T, C, H, W) are fitted from Python, by MechanismSparsityICA')
         return found.frames.reshape(len(found.lengths), -1, found.frames.shape[1])
     x, z = sequences('x'), sequences('z') if 'z' in arrays else None
     a = check_actions(arrays['a'], x, arrays['x'].ndim == 2) if 'a' in arrays else None

@@ -36,7 +36,7 @@ from msr_nb.files import (
 from .nets import ACTIVATIONS, patch
 from .sparsity import Sparsity
 from .straightening import SmoothMap, Straightening, absorb, straighten
-from .training import TrainConfig, Trainer, encode, part_of, seeded
+from .training import TrainConfig, Trainer, encode, few_enough, part_of, seeded
 from .vae import MechanismVAE, ModelConfig
 
 # %% ../nbs/58_recipe.ipynb #e42c6173
@@ -261,7 +261,7 @@ def count_active(
     seed: int,  # of the examples that are looked at
 ) -> int:
     "Latents that the decoder listens to; at least one"
-    some = x[some_of(len(x), recipe.alignment.regression.examples, seed)]
+    some = x[some_of(len(x), few_enough(x, recipe.alignment.regression.examples), seed)]
     return max(int((heard(model, some, seed) > recipe.active * x.shape[-1]).sum()), 1)
 
 # %% ../nbs/58_recipe.ipynb #a73942b2
@@ -381,9 +381,10 @@ def check_same(mine: dict, there: dict, folder: Path):
     for part, value in json.loads(json.dumps(mine)).items():
         if there.get(part) == value: continue
         here, other = (v if isinstance(v, dict) else {part: v} for v in (value, there.get(part)))
-        key = next(k for k in here | other if here.get(k) != other.get(k))
-        raise ValueError(f'{folder} holds a different run: {key} is {other.get(key)} there and {here.get(key)} here; '
-                         'choose another folder')
+        for key in here | other:  # an option that is newer than the file counts as None there
+            if here.get(key) != other.get(key):
+                raise ValueError(f'{folder} holds a different run: {key} is {other.get(key)} there and '
+                                 f'{here.get(key)} here; choose another folder')
 
 # %% ../nbs/58_recipe.ipynb #8aff0a38
 @patch

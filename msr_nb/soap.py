@@ -54,7 +54,7 @@ def adam_step(
 
 # %% ../nbs/43_soap.ipynb #77bae0ab
 class SOAP(torch.optim.Optimizer):
-    "Adam in the eigenbases of a matrix's gradients (Vyas et al. 2025); leading axes count matrices side by side"
+    "Adam in the eigenbases of a matrix's gradients (Vyas et al. 2025); a third axis counts matrices side by side"
     def __init__(self,
         params,  # parameters, or dicts of them with options
         lr: float = 1e-2,  # size of a step along each axis
@@ -70,9 +70,9 @@ class SOAP(torch.optim.Optimizer):
         for group in self.param_groups:
             for p in group['params']:
                 if p.grad is None: continue
-                s = self.state[p]
-                if not s: s.update(first_state(p, group['turn']))
-                p.sub_(group['lr'] * adam_step(s, p.grad, *group['betas'], group['eps']))
+                s, G = self.state[p], p.grad.flatten(1) if p.ndim > 3 else p.grad  # a kernel is a matrix
+                if not s: s.update(first_state(G, group['turn']))
+                p.sub_(group['lr'] * adam_step(s, G, *group['betas'], group['eps']).view_as(p))
 
 # %% ../nbs/43_soap.ipynb #76ed974e
 REFRESH = 20  # steps between turns of the axes

@@ -111,7 +111,7 @@ def absorb(
         return (sum((e.square().mean() + tiny).log() for e in errors)
                 + weight * (q.log_var - target.log_var).square().mean())
     params = [*model.encoder.parameters(), *model.decoder.parameters()]
-    return minimise(params, loss, len(frames), config, device, show, 'teach')
+    return minimise(params, loss, len(frames), config, device, show, 'teach', getattr(frames, 'streams', False))
 
 # %% ../nbs/55_straightening.ipynb #9c052f10
 def straighten(

@@ -6,10 +6,11 @@
 __all__ = ['OPTIMIZERS', 'LARGEST', 'FEWEST', 'ORDINARY', 'DIVERGED_BELOW', 'BESIDE_THE_BAR', 'ADVICE', 'STATED', 'CHECKPOINT',
            'TrainConfig', 'share_spent', 'part_of', 'at_most', 'seeded', 'ramp', 'cosine', 'new_optimizer',
            'set_step_size', 'Trainer', 'captured', 'DivergedError', 'progress_bar', 'tensorboard', 'all_finite',
-           'loss_row', 'minimise', 'encode', 'mean_elbo']
+           'loss_row', 'minimise', 'few_enough', 'encode', 'mean_elbo']
 
 # %% ../nbs/46_training.ipynb #ec8c453a
 import copy
+import json
 import math
 import time
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from msr_nb.files import (
     save_tensors,
     with_prefix,
 )
+from .frames import Frames
 from .nets import patch
 from .soap import REFRESH, SOAP
 from .sparsity import SparseELBO, Sparsity
@@ -146,7 +148,7 @@ class Trainer:
     "A model, its data, its optimiser: `step` is what a run repeats"
     def __init__(self,
         model: MechanismVAE,  # or another with `prior`, `config`, `elbo` and `Bound`
-        x: torch.Tensor,  # (n, T, d_x)
+        x: torch.Tensor | Frames,  # (n, T, d_x)
         a: torch.Tensor | None = None,  # (n, T, d_a)
         sparsity: Sparsity = Sparsity(),  # default: all edges stay open
         config: TrainConfig = TrainConfig(),
@@ -208,9 +210,10 @@ ORDINARY = 3  # calls before the recording
 def captured(
     step: Callable[[], None],  # works in place and never waits for the device
     generator: torch.Generator,  # of its noise; says the device
+    streams: bool = False,  # does it read from a file? Then it cannot be recorded
 ) -> Callable[[], None]:
     "`step`, which a GPU records as a graph and replays; elsewhere itself"
-    if generator.device.type != 'cuda': return step
+    if streams or generator.device.type != 'cuda': return step
     stream, graph, calls = torch.cuda.Stream(generator.device), torch.cuda.CUDAGraph(), count()
     graph.register_generator_state(generator)
     def call():
@@ -435,7 +438,7 @@ def continue_from(self: Trainer, path: Path):
     if not path.exists(): return
     tensors, meta = load_tensors(path, self.device)
     check_meta(meta, STATED | dict.fromkeys(self.identity(), dict), path)
-    for part, mine in self.identity().items():
+    for part, mine in json.loads(json.dumps(self.identity())).items():  # as a file has it
         for key in meta[part] | mine:
             there, here = meta[part].get(key), mine.get(key)
             if there != here:
@@ -454,9 +457,9 @@ def run(self: Trainer,
     until: float = 1.,  # share of the budget after which to pause
 ) -> pd.DataFrame:  # one row a log
     "Train until the budget is spent, or held-out data are explained no better; can be killed and called again"
-    path = Path(folder) / CHECKPOINT if folder else None
+    path, streams = Path(folder) / CHECKPOINT if folder else None, getattr(self.x, 'streams', False)
     if path: self.continue_from(path); remove_unfinished(path)
-    good, start, step = self.state(), time.monotonic() - self.seconds, captured(self.step, self.generator)
+    good, start, step = self.state(), time.monotonic() - self.seconds, captured(self.step, self.generator, streams)
     self.model.train()
     try:
         with progress_bar(self.config, show, done={'step': self.steps_done, 'seconds': self.seconds}) as move:
@@ -494,6 +497,7 @@ def minimise(
     device: torch.device,
     show: bool = False,  # show a progress bar
     desc: str = 'latents',  # what is fitted
+    streams: bool = False,  # does the loss read from a file?
 ) -> list[dict]:  # `step`, `seconds` and mean `loss` since the last row, every `log_every` steps
     "Train on a loss alone; a GPU calls it a few times, and from then on replays what it did"
     params, rows, progress = list(params), [], 0.
@@ -505,7 +509,7 @@ def minimise(
         value.backward()
         optimizer.step()
         total.add_(value.detach())
-    step, start = captured(step, generator), time.monotonic()
+    step, start = captured(step, generator, streams), time.monotonic()
     with progress_bar(config, show, desc) as move:
         for done in count(1):
             set_step_size(optimizer, config, progress, done - 1)
@@ -517,21 +521,30 @@ def minimise(
             if progress >= 1: return rows
 
 # %% ../nbs/46_training.ipynb #7f4e55a6
+def few_enough(
+    x: torch.Tensor | Frames,  # (n, T, d_x)
+    count: int,  # sequences
+) -> int:
+    "As many, or fewer where they are large and not yet floats"
+    return min(count, getattr(x, 'at_once', count))
+
+
 @torch.no_grad()
 def encode(
     model: MechanismVAE,
-    x: torch.Tensor,  # (n, T, d_x)
+    x: torch.Tensor | Frames,  # (n, T, d_x)
     batch_size: int = 8192,  # sequences at a time
 ) -> torch.Tensor:  # (n, T, d_z) on the CPU
     "Posterior means of the latents"
     device = next(model.parameters()).device
-    return torch.cat([model.q_z_given_x(part.to(device)).mean.cpu() for part in x.split(batch_size)])
+    parts = x.split(few_enough(x, batch_size))
+    return torch.cat([model.q_z_given_x(part.to(device)).mean.cpu() for part in parts])
 
 # %% ../nbs/46_training.ipynb #22a541f8
 @torch.no_grad()
 def mean_elbo(
     model: MechanismVAE,
-    x: torch.Tensor,  # (n, T, d_x)
+    x: torch.Tensor | Frames,  # (n, T, d_x)
     a: torch.Tensor | None = None,  # (n, T, d_a)
     batch_size: int = 8192,  # sequences at a time
     seed: int = 0,  # of the latents' and masks' noise
@@ -539,6 +552,7 @@ def mean_elbo(
     "ELBO of held-out data in nats per dimension and frame; the model must be in evaluation mode"
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
+    batch_size = few_enough(x, batch_size)
     parts = x.split(batch_size), [None] * len(x) if a is None else a.split(batch_size)
     total = sum(len(xs) * model.elbo(xs.to(device), None if as_ is None else as_.to(device), generator).elbo
                 for xs, as_ in zip(*parts, strict=False))
