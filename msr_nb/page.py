@@ -32,7 +32,7 @@ from matplotlib.figure import Figure
 from . import __version__
 from .edges import PRIOR
 from .effects import some_of
-from .estimator import MechanismSparsityICA, as_recipe
+from .estimator import MechanismSparsityICA, Trial, as_recipe
 from .identifiability import LINEAR, NO_DIMENSION, Report
 from .plots import BLUE, GREY, STYLE, SURE, VERMILION, Picture, panels, plot_history, plot_mechanisms
 from .recipe import REVISION, Recipe, heard, recipe_fields
@@ -67,6 +67,8 @@ class Facts:
     report: Report
     recipe: Recipe
     params: dict  # of the estimator, as far as they differ from the defaults
+    activation: str  # of encoder and decoder
+    trials: list[Trial]  # of activations, if the fit chose one
 
 # %% ../nbs/78_page.ipynb #1e6603c6
 def given_names(
@@ -158,7 +160,8 @@ def gather(
         e.edge_strengths_, e.edge_shares_, e.edge_confidences_, explained,
         heard(e.model_, scaled, e.seed).numpy() / e.n_features_in_, moved_frames(a), (z - mean) / spread,
         (e.transform(x.frames[:x.lengths[0]]) - mean) / spread, shared, elbo, e.history_, e.stages_, report, recipe,
-        changed_params(e))
+        changed_params(e), e.model_.config.activation,
+        [trial for trial in getattr(e, 'trials_', []) if not np.isnan(trial.elbo)])
 
 # %% ../nbs/78_page.ipynb #063dca64
 WARNINGS = {}  # name -> function of Facts, to a sentence or None
@@ -722,6 +725,9 @@ def made_section(facts: Facts) -> str:
     "Versions, parameters, seed, seconds"
     rows = [('version of msr_nb', __version__), ('revision of the method', REVISION),
             ('seconds', f'{facts.stages.seconds.sum():,.0f}'), ('seed', facts.params.get('seed', 0)),
+            ('activation of encoder and decoder', facts.activation),
+            *((f'ELBO of held-out data in a trial with {trial.activation} and {counted(trial.latents, "latent")}',
+               f'{trial.elbo:.3g}') for trial in facts.trials),
             *((k, as_text(v)) for k, v in facts.params.items() if k != 'seed')]
     return (paragraph('Parameters that are not in the table had their defaults.')
             + table(pd.DataFrame(rows, columns=['what', 'value']).astype(str)))
