@@ -9,16 +9,21 @@ import pytest
 from msr_nb.baselines import BASELINES
 from msr_nb.datasets import PROTOCOLS, find_spec
 from msr_nb.estimator import METHODS
+from msr_nb.mixing import MIXINGS, SMOOTH
+from msr_nb.nets import ACTIVATIONS
 from msr_nb.published import read_runs
 
 RESULTS = Path(__file__).resolve().parent.parent / 'nbs/results'
-FILES = {'runs.csv', 'mixing.csv', 'systems.csv', 'cells.csv', 'foreign.csv'}
+FILES = {'runs.csv', 'mixing.csv', 'systems.csv', 'cells.csv', 'foreign.csv', 'trials.csv'}
 LARGEST = 1_500_000  # bytes
 COLUMNS = '''purpose dataset protocol seed data_seed n latents method settings revision commit device threads command
 seconds total_seconds peak_megabytes steps mcc r r_con shd false_negatives false_positives precision recall f1 edges
 valid_elbo udr graphs torch'''.split()
 KNOWN = ['edges', 'price', 'share', 'minutes', 'latent_std', 'observation_std', 'beta', 'rate', 'train_options',
          'model_options', 'recipe', 'n_latents']
+TRIALS = {  # table of tests/trials.py -> what a row is about, and what else it says
+    'trials.csv': (['mixing', 'seed', 'activation'], 'steps elbo_trial elbo_800 r_800 elbo_end r_end'),
+    'mixings.csv': (['mixing', 'seed'], 'steps latents edges latents_found activation mcc r shd floor ceiling')}
 
 
 @pytest.fixture(scope='module')
@@ -84,3 +89,24 @@ def test_foreign_data_are_there_once_and_say_what_made_them():
     assert not [cell for column in table for cell in table[column] if ours.search(cell)]
     assert table['commit'].str.fullmatch(r'[0-9a-f]{7,40}').all() and table.revision.str.fullmatch(r'[1-9]\d*').all()
     assert (table.latents[table.exit == '0'] != '').all() and (table.message[table.exit != '0'] != '').all()
+
+
+@pytest.mark.parametrize('name', sorted(FILES & {*TRIALS}))
+def test_trials_are_there_once_and_say_what_made_them(name):
+    table = pd.read_csv(RESULTS / name, dtype=str, keep_default_na=False)
+    key, columns = TRIALS[name]
+    assert list(table) == [*key, *columns.split(), 'seconds', 'revision', 'commit', 'command']
+    assert not table.duplicated(key).any() and set(table.mixing) <= {*MIXINGS, 'tunnel'}
+    assert set(table.activation) <= {*ACTIVATIONS}
+    assert table['commit'].str.fullmatch(r'[0-9a-f]{7,40}').all() and table.revision.str.fullmatch(r'[1-9]\d*').all()
+    for row in table.itertuples():
+        words = f'python tests/trials.py --mixings {row.mixing} --seeds {row.seed} --steps {row.steps}'
+        how = '--whole' if name == 'mixings.csv' else f'--networks {row.activation}'
+        assert row.command == f'{words} {how}'
+
+
+def test_every_mixing_was_tried_with_every_network():
+    table = pd.read_csv(RESULTS / 'trials.csv').query('seed == 0')
+    tried = table.groupby('mixing').activation.agg(set)
+    assert {'network', *SMOOTH, 'tunnel'} <= set(tried.index) and (tried >= {'leaky_relu', 'silu'}).all()
+    assert table.steps.nunique() == 1 and table.notna().all(axis=None)
