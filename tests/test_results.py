@@ -92,13 +92,13 @@ def test_foreign_data_are_there_once_and_say_what_made_them():
     assert (table.latents[table.exit == '0'] != '').all() and (table.message[table.exit != '0'] != '').all()
 
 
-<<<<<<< ours
 def test_balls_say_what_made_them():
     table = pd.read_csv(RESULTS / 'balls.csv', dtype=str, keep_default_na=False)
     assert not table.duplicated(['method', 'n_balls', 'size', 'seed', 'steps']).any()
     assert table.command.str.fullmatch(r'python tests/balls.py --seeds \d+ \d+ --methods \w+ .*--steps \d+').all()
     assert table['commit'].str.fullmatch(r'[0-9a-f]{7,40}').all() and table.revision.str.fullmatch(r'[1-9]\d*').all()
-=======
+
+
 @pytest.mark.parametrize('name', sorted(FILES & {*TRIALS}))
 def test_trials_are_there_once_and_say_what_made_them(name):
     table = pd.read_csv(RESULTS / name, dtype=str, keep_default_na=False)
@@ -118,4 +118,3 @@ def test_every_mixing_was_tried_with_every_network():
     tried = table.groupby('mixing').activation.agg(set)
     assert {'network', *SMOOTH, 'tunnel'} <= set(tried.index) and tried.map({*Recipe().networks}.issubset).all()
     assert table.steps.nunique() == 1 and table.notna().all(axis=None)
->>>>>>> theirs
