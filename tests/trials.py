@@ -1,11 +1,11 @@
-"""Which networks fit which mixing, and does a short trial say so? One row a mixing, seed and activation
+"""Which networks fit which mixing, and what does a short training know of it? One row a mixing, seed and activation
 
     python tests/trials.py --out nbs/results           # trains with all edges open, and appends to trials.csv there
     python tests/trials.py --out nbs/results --whole   # fits with nothing known, and appends to mixings.csv
 
-`elbo_trial` is what a fit asks: the best held-out ELBO of a training of 800 steps. `elbo_800` and `elbo_end` are of a
-longer training, on its way and at its end, as are `r_800` and `r_end`; `seconds` is the time of both. Rows that a table
-has already are not made again. The light tunnel needs `pip install msr_nb[sims]`.
+`elbo_800` and `elbo_end` are of held-out examples on the way and at the end of a training, as are `r_800` and `r_end`.
+`elbo_trial` is the best of another one that ends after 800 steps, its step size at nothing. `seconds` is the time of
+both. Rows that a table has already are not made again. The light tunnel needs `pip install msr_nb[sims]`.
 """
 import argparse
 import subprocess
