@@ -4,6 +4,8 @@ import pandas as pd
 import pytest
 import trials
 
+from msr_nb.metrics import r_score
+
 COLUMNS = '''mixing seed activation steps elbo_trial elbo_800 r_800 elbo_end r_end seconds revision commit
 command'''.split()
 
@@ -18,6 +20,13 @@ def test_rows_are_made_once(tmp_path, monkeypatch):
     assert table.drop(columns=['elbo_800', 'r_800']).notna().all(axis=None)
     assert table[['elbo_800', 'r_800']].isna().all(axis=None)  # it did not come so far
     assert table.command[1] == 'python tests/trials.py --mixings saturating --seeds 0 --steps 20 --networks leaky_relu'
+
+
+def test_floor_and_ceiling(monkeypatch):
+    monkeypatch.setattr(trials, 'EXAMPLES', 5_000)
+    train, test = trials.data_of('saturating', 0, 500)
+    assert r_score(test.z, test.x) < .99 and .95 < trials.ceiling(train, test) < 1
+    assert trials.ceiling(train, test._replace(z=test.z[::-1])) < .3
 
 
 def test_the_tunnel_is_what_is_said_of_it():

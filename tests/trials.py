@@ -88,7 +88,7 @@ def trial(mixing: str, seed: int, activation: str, steps: int) -> dict:
 def ceiling(train: Trajectories, test: Trajectories) -> float:
     "Mean correlation of the latents with what a network makes of the observations that was shown the latents"
     center, spread = train.z[:, 0].mean(0), train.z[:, 0].std(0)
-    network = MLPRegressor((128,) * 3, early_stopping=True, random_state=0)
+    network = MLPRegressor(hidden_layer_sizes=(128,) * 3, early_stopping=True, random_state=0)
     found = network.fit(train.x[:, 0], (train.z[:, 0] - center) / spread).predict(test.x[:, 0])
     return float(np.mean([pearsonr(*pair).statistic for pair in zip(test.z[:, 0].T, found.T, strict=True)]))
 
