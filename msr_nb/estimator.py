@@ -320,12 +320,9 @@ def learned_and_held_out(
     plan: Plan,
 ) -> tuple[tuple, tuple | None]:  # x (n, T, d_x) and a (n, T, d_a) or None, scaled; the same of others, or None
     "Windows that are learned from, and those that are asked"
-    recipe, parts = plan.recipe, fitted._windows(x, a, plan.model.lags)
-    index = windows(x, recipe.window, plan.model.lags)
-    held = hold_out(x, index, recipe.held_out, recipe.asked, plan.training.seed)
-    def of(rows): return tuple(part.some(rows) if isinstance(part, Frames) else part if part is None else part[rows]
-                               for part in parts)
-    return of(~held), of(held) if held.any() else None
+    index = windows(x, plan.recipe.window, plan.model.lags)
+    held = hold_out(x, index, plan.recipe.held_out, plan.recipe.asked, plan.training.seed)
+    return fitted._cut(x, a, index[~held]), fitted._cut(x, a, index[held]) if held.any() else None
 
 # %% ../nbs/60_estimator.ipynb #d3b1df49
 def chosen_before(
@@ -640,9 +637,10 @@ class MechanismSparsityICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     def _scaled_actions(self, a):
         return torch.from_numpy((a / self.a_scale_.astype(a.dtype)).astype(np.float32))
 
-    def _windows(self, x, a, lags):
-        index = windows(x, as_recipe(self.recipe).window, lags)
+    def _cut(self, x, a, index):
         return self._scaled(x, index), None if a is None else self._scaled_actions(a)[index]
+
+    def _windows(self, x, a, lags): return self._cut(x, a, windows(x, as_recipe(self.recipe).window, lags))
 
     def _latents(self, x):
         z = encode(self.model_, self._scaled(x, np.arange(len(x.frames))[:, None]))[:, 0].numpy()

@@ -90,10 +90,9 @@ def read_pictures(
         if part.ndim != (5 if form == 'array' else 4) or part.shape[-3:] != shape:
             raise ValueError(f'{name}[{i}] must have frames of shape {shape} as {name}[0] has, got {part.shape}')
         check_pictures(part, name)
-    lengths = {'frames': lambda: np.ones(len(x), int), 'list': lambda: np.array([len(part) for part in parts]),
-               'array': lambda: np.full(len(x), x.shape[1])}[form]()
+    lengths = [len(part) for part in parts] if form == 'list' else [x.shape[1] if form == 'array' else 1] * len(x)
     frames = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return Sequences(frames.reshape(-1, int(np.prod(shape))), lengths, form, shape)
+    return Sequences(frames.reshape(-1, int(np.prod(shape))), np.array(lengths), form, shape)
 
 
 def check_pictures(x: np.ndarray, name: str):
