@@ -6,13 +6,13 @@
 __all__ = ['WARNINGS', 'NOTHING', 'SHARED', 'HALF', 'EMPTY', 'FEWEST_ROWS', 'RISING', 'MATTERS', 'APART', 'SHOWN', 'BARS', 'LOOK',
            'SECTIONS', 'Facts', 'given_names', 'moved_frames', 'variances', 'there_and_back', 'changed_params',
            'shared_noise', 'gather', 'warning', 'warnings_of', 'listed', 'counted', 'percent', 'stages_with_elbo',
-           'kept_row', 'worthless_fit', 'cells_where', 'all_open', 'doubtful_edges', 'open_graph', 'edgeless',
-           'idle_latents', 'undriven_latents', 'mixed_latents', 'correlated_noise', 'with_names', 'unvaried_mechanisms',
-           'unexplained_sensors', 'constant_sensors', 'few_frames', 'rare_actions', 'Tail', 'tail_of', 'rises',
-           'unfinished_training', 'unlike_data', 'below_open', 'lucky_search', 'as_many_as_sensors', 'unheard_latents',
-           'image', 'table', 'paragraph', 'edges_in_words', 'summary', 'warning_list', 'edge_table', 'graph_section',
-           'plot_course', 'plot_distributions', 'plot_explained', 'latent_section', 'convergence', 'training_section',
-           'assumptions', 'assumption_section', 'as_text', 'made_section', 'page']
+           'kept_row', 'Ends', 'ends_of', 'worthless_fit', 'cells_where', 'all_open', 'doubtful_edges', 'open_graph',
+           'edgeless', 'idle_latents', 'undriven_latents', 'mixed_latents', 'correlated_noise', 'with_names',
+           'unvaried_mechanisms', 'unexplained_sensors', 'constant_sensors', 'few_frames', 'rare_actions', 'Tail',
+           'tail_of', 'rises', 'unfinished_training', 'unlike_data', 'below_open', 'lucky_search', 'as_many_as_sensors',
+           'unheard_latents', 'image', 'table', 'paragraph', 'edges_in_words', 'summary', 'warning_list', 'edge_table',
+           'graph_section', 'plot_course', 'plot_distributions', 'plot_explained', 'latent_section', 'convergence',
+           'training_section', 'assumptions', 'assumption_section', 'as_text', 'made_section', 'page']
 
 # %% ../nbs/78_page.ipynb #8951db6b
 import base64
@@ -211,6 +211,22 @@ def kept_row(rows: pd.DataFrame) -> pd.Series:
     asked = 'held_out' in rows and rows.held_out.notna().any()
     return rows.loc[rows.held_out.idxmax()] if asked else rows.iloc[-1]
 
+
+class Ends(NamedTuple):
+    "How the first and the last stage that have an ELBO end, in nats per sensor and frame"
+    stage: str  # the first one
+    first: float  # of held-out data where all stages have any, else of the data of the fit
+    last: float  # likewise
+    trained: float  # of the data of the fit, at the end of the last one
+
+
+def ends_of(history: pd.DataFrame) -> Ends:
+    "The states that were kept, and what they were worth"
+    stages = stages_with_elbo(history)
+    column = 'held_out' if all('held_out' in rows and rows.held_out.notna().all() for rows in stages) else 'elbo'
+    first, last = kept_row(stages[0]), kept_row(stages[-1])
+    return Ends(first.stage, first[column], last[column], last.elbo)
+
 # %% ../nbs/78_page.ipynb #28f28a96
 NOTHING = -.5 * (1 + np.log(2 * np.pi))  # nats per sensor and frame, of one who knows mean and variance alone
 
@@ -218,7 +234,7 @@ NOTHING = -.5 * (1 + np.log(2 * np.pi))  # nats per sensor and frame, of one who
 @warning
 def worthless_fit(facts: Facts) -> str | None:
     "The ELBO ends below that of a model without latents, in training or on the data of the page"
-    elbo = min(kept_row(stages_with_elbo(facts.history)[-1]).elbo, facts.elbo)
+    elbo = min(ends_of(facts.history).trained, facts.elbo)
     if elbo >= NOTHING: return None
     return (f'The model ends worse than one that knows nothing but mean and variance of each sensor: its ELBO is '
             f'{elbo:.3g} nats per sensor and frame, and that one has {NOTHING:.2f}. Do not believe anything below. '
@@ -436,7 +452,7 @@ def unfinished_training(facts: Facts) -> str | None:
 @warning
 def unlike_data(facts: Facts) -> str | None:
     "The ELBO is lower than in training"
-    lower = kept_row(stages_with_elbo(facts.history)[-1]).elbo - facts.elbo
+    lower = ends_of(facts.history).trained - facts.elbo
     if lower <= .5 * np.log(2): return None
     return (f'On the data of this page the ELBO is {lower:.2g} nats per sensor and frame lower than in training. '
             'Either they are unlike the data of the fit, or the fit has learned its data by heart. What to do: look '
@@ -446,13 +462,10 @@ def unlike_data(facts: Facts) -> str | None:
 @warning
 def below_open(facts: Facts) -> str | None:
     "The ELBO does not come back to where it was with all edges open"
-    rows = stages_with_elbo(facts.history)
-    column = 'held_out' if all('held_out' in part and part.held_out.notna().all() for part in rows) else 'elbo'
-    first, last = kept_row(rows[0]), kept_row(rows[-1])
-    lower = first[column] - last[column]
-    if first.stage != 'open' or lower <= .5 * np.log(2): return None
-    return (f'With all edges open the ELBO was {first[column]:.3g} nats per sensor and frame; in the end it is '
-            f'{last[column]:.3g}. Either edges are missing or the latents were lost while they were turned: do not '
+    ends = ends_of(facts.history)
+    if ends.stage != 'open' or ends.first - ends.last <= .5 * np.log(2): return None
+    return (f'With all edges open the ELBO was {ends.first:.3g} nats per sensor and frame; in the end it is '
+            f'{ends.last:.3g}. Either edges are missing or the latents were lost while they were turned: do not '
             'trust the graph. What to do: give it more steps; with few data, fewer latents; compare several seeds.')
 
 # %% ../nbs/78_page.ipynb #190420eb
@@ -655,23 +668,22 @@ def latent_section(facts: Facts) -> str:
 # %% ../nbs/78_page.ipynb #27b53bc7
 def convergence(facts: Facts) -> str:
     "Whether the ELBO has stopped rising, and how far it came back"
-    tail, history = tail_of(facts.history), facts.history
+    tail, ends, stages = tail_of(facts.history), ends_of(facts.history), stages_with_elbo(facts.history)
     if tail is None: said = f'Fewer than {FEWEST_ROWS} rows of the last stage have an ELBO, too few to tell.'
     else:
         said = (f'Does the ELBO still rise? {"Yes" if rises(tail) else "As far as can be seen, no"}: over the last '
                 f'{tail.steps:,} steps of the stage {tail.stage}, it changed by {tail.rise:+.2g} nats per sensor '
                 f'and frame, where rows scatter by {tail.scatter:.1g}.')
-    elbo, last = history[history.elbo.notna()], facts.stages.stage.iloc[-1]
-    for rows in stages_with_elbo(history):
+    for rows in stages:
         best = kept_row(rows)
         if best.step < rows.step.iloc[-1]:
             said += (f' In the stage {best.stage} held-out data were explained best at step {best.step:,.0f}, and the '
                      'state of then was kept.')
-    opened = elbo.elbo[elbo.stage == 'open']
-    if len(opened) and elbo.stage.iloc[-1] != 'open':
-        said += (f' The ELBO was {opened.iloc[-1]:.3g} when the latents were first turned, and is '
-                 f'{elbo.elbo.iloc[-1]:.3g} at the end; mechanisms and decoder are finished when it is back.')
-    return f'{said} On the data of this page it is {facts.elbo:.3g} after the last stage ({last}).'
+    if ends.stage == 'open' and len(stages) > 1:
+        said += (f' The ELBO was {ends.first:.3g} when the latents were first turned, and is {ends.last:.3g} at the '
+                 'end; mechanisms and decoder are finished when it is back.')
+    return (f'{said} On the data of this page it is {facts.elbo:.3g} after the last stage '
+            f'({facts.stages.stage.iloc[-1]}).')
 
 
 def training_section(facts: Facts) -> str:
