@@ -8,7 +8,7 @@ __all__ = ['SHARE_KEPT', 'FEW', 'METHODS', 'MEASURE', 'FIELDS', 'OWN', 'FRAME_LR
            'own_networks', 'check_lags', 'check_sizes', 'Plan', 'as_recipe', 'configurations', 'no_larger',
            'check_device', 'build', 'Trial', 'try_network', 'choose_network', 'count_latents', 'learned_and_held_out',
            'chosen_before', 'run_stages', 'report_fitted', 'predict_frames', 'frame_values', 'had_latents_been',
-           'MechanismSparsityICA', 'as_json', 'table_as_json', 'names_in', 'save_estimator', 'check_own',
+           'MechanismSparsityICA', 'as_json', 'table_as_json', 'names_in', 'save_estimator', 'unreadable', 'check_own',
            'check_stored', 'load_estimator', 'count_edges']
 
 # %% ../nbs/60_estimator.ipynb #cd17d40a
@@ -27,6 +27,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from . import __version__
 from .checks import as_array, check_kind, check_nonnegative, check_numbers, check_size, lookup
 from .edges import Cells, confidences
 from .effects import inputs, some_of
@@ -685,7 +686,7 @@ def save_estimator(estimator, folder: Path):
     "Write `estimator.safetensors` and its description `estimator.json`"
     options = estimator.model_options and {k: v for k, v in estimator.model_options.items() if k not in OWN}
     params = {k: as_json(v) for k, v in (estimator.get_params() | {'model_options': options}).items() if k not in HERE}
-    meta = {'params': params, 'revision': REVISION,
+    meta = {'params': params, 'version': __version__, 'revision': REVISION,
             'model_config': asdict(estimator.model_.config),
             **{k: getattr(estimator, k) for k in ('n_latents_', 'n_features_in_', 'd_a_')},
             'names': names_in(estimator),
@@ -700,6 +701,17 @@ def save_estimator(estimator, folder: Path):
 # %% ../nbs/60_estimator.ipynb #06f7451a
 STATED = {'params': dict, 'model_config': dict, 'n_latents_': int, 'n_features_in_': int, 'd_a_': int, 'names': dict,
           'history': dict, 'stages': dict}  # what stands beside the tensors of an estimator
+
+
+def unreadable(
+    meta: dict,  # of the file
+    path: Path,
+    error: Exception,  # what does not fit
+) -> str:
+    "What to do about fields that this version does not know"
+    if (writer := meta.get('version')) == __version__: return f'{path} is damaged: {error}'
+    return (f'{path} was written by msr_nb {writer or "of an early version"}, and this is {__version__}, which cannot '
+            f'read it ({error}): install that version, or fit again')
 
 
 def check_own(
@@ -721,7 +733,7 @@ def check_stored(tensors: dict, meta: dict, path: Path, **own) -> ModelConfig:
     "Refuse a file that no estimator has written, before memory is taken"
     check_meta(meta, STATED, path)
     try: config = ModelConfig(**meta['model_config'])
-    except TypeError as error: raise ValueError(f'{path} is damaged: {error}') from None
+    except TypeError as error: raise ValueError(unreadable(meta, path, error)) from None
     check_own(config, own, path)
     with torch.device('meta'): model = MechanismVAE(config, **own)  # sizes, no numbers
     check_finite(check_like(with_prefix(tensors, 'model.'), model.state_dict(), path), path)
@@ -747,7 +759,7 @@ def load_estimator(cls, folder: Path, device: str | None, **own):
     tensors, meta = load_tensors(path)
     config = check_stored(tensors, meta, path, **own)
     try: estimator = cls(**{k: v for k, v in meta['params'].items() if k not in HERE}, device=device)
-    except TypeError as error: raise ValueError(f'{path} is damaged: {error}') from None
+    except TypeError as error: raise ValueError(unreadable(meta, path, error)) from None
     if own: estimator.model_options = {**(estimator.model_options or {}), **own}
     for k in ('n_latents_', 'n_features_in_', 'd_a_'): setattr(estimator, k, meta[k])
     for k, names in meta['names'].items(): setattr(estimator, k, np.array(names, dtype=object))

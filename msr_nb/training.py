@@ -286,7 +286,7 @@ def means(self: Trainer) -> dict[str, float]:
     now |= {f'multiplier_{g}': dual[0] for g, dual in self.problem.duals().items()}
     values = dict(zip(now, torch.stack([v.detach().float() for v in now.values()]).tolist(), strict=True))
     if not all(map(math.isfinite, values.values())) or values['elbo'] + values['kl'] < DIVERGED_BELOW:
-        raise DivergedError(f"ELBO {values['elbo']:.3g} and divergence {values['kl']:.3g} nats per dimension "
+        raise DivergedError(f"ELBO {values['elbo']:.3g} and KL {values['kl']:.3g} nats per dimension "
                             f"at step {self.steps_done}")
     return values
 
@@ -397,7 +397,8 @@ def after_step(self: Trainer,
     return good
 
 # %% ../nbs/46_training.ipynb #95c8285c
-ADVICE = 'try a smaller lr, a longer kl_warmup, or data on a common scale (zero mean, unit variance)'
+ADVICE = ('a smaller lr, a longer kl_warmup, or fewer latents; data that no estimator has standardised need zero mean '
+          'and unit variance')
 
 
 @patch
