@@ -461,6 +461,20 @@ def test_sweeps_that_cannot_be(refusals, spec):
     refusals('sweep', 's.toml', '--quiet')
 
 
+@pytest.mark.parametrize('args, said', [
+    (('--actions', 'u', '--drop', 'v', 'w', 'day'), "got 'v', 'w'"),
+    (('--actions', 'u', '--drop', 'u'), '--actions and by --drop'), (('--time', 'day', '--drop', 'day'), 'by --drop'),
+    (('--sequence', 'u'), 'day (constant). Name them by --actions'), (('--time', 'day'), 'by --sequence'),
+    (('--time', 'u', '--drop', 'day', 'p', 'q'), 'no sensor is left'), (('--drop', 'day'), '--time COLUMN'),
+    (('--actions', 'u', '--drop', 'day', '--sequence', 'p'), '--sequence must name'),
+    (('--actions', 'u', '--drop', 'day', '--time', 'p'), 'at least 30 sequences')])
+def test_mistakes_about_columns(refusals, home, args, said):
+    "Are answered in the words of the command line"
+    table = pd.DataFrame({'u': np.arange(20) // 2, 'p': x[:20, 0], 'q': x[:20, 1], 'day': 1})
+    table.to_csv(home / 'log.csv', index=False)
+    assert said in refusals('fit', 'log.csv', *FEW, *args)
+
+
 SWEEP = "n=300\nsteps=20\n[[runs]]\ndatasets=['ActionDiag']\nmethod='paper'\n"
 
 
