@@ -8,11 +8,11 @@ __all__ = ['READERS', 'UNREADABLE', 'NUMBERS', 'LEVELS', 'CONTROLS', 'GAP', 'ROW
            'read_parquet', 'in_one_line', 'check_names', 'read_file', 'only_named', 'listed', 'as_names', 'split_roles',
            'kind', 'as_numbers', 'example', 'why_no_sensor', 'sensors_of', 'levels_of', 'action_columns',
            'looks_like_codes', 'meant_otherwise', 'actions_of', 'as_dates', 'times_of', 'sort_rows', 'find_breaks',
-           'Table', 'lay_out', 'as_table', 'read_table', 'Seen', 'as_frames', 'names_of', 'look_at', 'standardised',
-           'correlations', 'log_orders', 'same_columns', 'share_alone', 'lag_one', 'unexplained', 'rows_in_time',
-           'neighbours', 'last_axis_is_time', 'axes_swapped', 'sensors_first', 'repeated_sensors',
-           'actions_among_sensors', 'follows_others', 'actions_never_alone', 'constant_actions', 'standing_actions',
-           'pile_at_end', 'saturated_sensors', 'drifting_sensors', 'hints']
+           'Table', 'codes_of', 'groups_of', 'lay_out', 'as_table', 'read_table', 'Seen', 'as_frames', 'names_of',
+           'look_at', 'standardised', 'correlations', 'log_orders', 'same_columns', 'share_alone', 'lag_one',
+           'unexplained', 'rows_in_time', 'neighbours', 'last_axis_is_time', 'axes_swapped', 'sensors_first',
+           'repeated_sensors', 'actions_among_sensors', 'follows_others', 'actions_never_alone', 'constant_actions',
+           'standing_actions', 'pile_at_end', 'saturated_sensors', 'drifting_sensors', 'hints']
 
 # %% ../nbs/69_tables.ipynb #971e69ba
 import warnings
@@ -138,8 +138,9 @@ def split_roles(
         if missing: raise ValueError(f'--{role} must name columns of {file}, which are {listed(columns, 20)}; '
                                      f'got {", ".join(missing)}')
         for name in names:
-            if name in taken: raise ValueError(f'{file}: {name!r} is named by {taken[name]} and by --{role}')
-            taken[name] = f'--{role}'
+            if name in taken and role != 'groups':  # which may be those of another column
+                raise ValueError(f'{file}: {name!r} is named by {taken[name]} and by --{role}')
+            taken.setdefault(name, f'--{role}')
     sensors = [name for name in columns if name not in taken]
     if not sensors: raise ValueError(f'{file}: no sensor is left beside {", ".join(taken)}')
     return sensors
@@ -328,6 +329,32 @@ class Table(NamedTuple):
     a_names: list[str]  # d_a names of actions, column=level where they are levels
     rows: np.ndarray  # row of the file, from 0 after the header, of each frame, one sequence after another
     notes: list[str]  # what was done that the user may not expect, in sentences
+    groups: np.ndarray | None = None  # (n,), which group each sequence, or independent frame, is in
+
+
+# %% ../nbs/69_tables.ipynb #0655c7c2
+def codes_of(
+    column: pd.Series,  # names of sequences or groups
+    where: str,  # file and column, for messages
+) -> np.ndarray:  # (n,) integers
+    "Which of its values, in sorted order, each row has"
+    if kind(column) == 'mixed': raise ValueError(f'{where} must be text, numbers or dates')
+    gone = np.flatnonzero(column.isna())
+    if len(gone): raise ValueError(f'{where} has no value in row {gone[0]}')
+    return pd.factorize(column, sort=True)[0]
+
+
+def groups_of(
+    codes: np.ndarray,  # (n,), which group each row is in, one sequence after another
+    rows: np.ndarray,  # (n,), which row of the file each is
+    starts: np.ndarray,  # where sequences begin, but the first
+    where: str,  # file and column, for messages
+) -> np.ndarray:  # one for each sequence
+    "The group of each sequence"
+    change = np.setdiff1d(np.flatnonzero(np.diff(codes)) + 1, starts)
+    if not len(change): return codes[np.r_[0, starts]]
+    raise ValueError(f'{where} differs in rows {rows[change[0] - 1]} and {rows[change[0]]} of one sequence, and '
+                     'a sequence is held out whole: name the column that tells recordings apart by --sequence')
 
 # %% ../nbs/69_tables.ipynb #076b28d5
 def lay_out(
@@ -337,11 +364,8 @@ def lay_out(
     time: str | None,  # a column
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:  # (n,) rows in order; where sequences begin, but the first; notes
     "The order of the rows, and where to split it"
-    ids, where = None if sequence is None else table[sequence], f'{file}, {time}'
-    if ids is not None and kind(ids) == 'mixed': raise ValueError(f'{file}, {sequence} must be text, numbers or dates')
-    gone = [] if ids is None else np.flatnonzero(ids.isna())
-    if len(gone): raise ValueError(f'{file}, {sequence} has no value in row {gone[0]}')
-    codes = np.zeros(len(table), int) if ids is None else pd.factorize(ids, sort=True)[0]
+    where = f'{file}, {time}'
+    codes = np.zeros(len(table), int) if sequence is None else codes_of(table[sequence], f'{file}, {sequence}')
     times = None if time is None else times_of(table[time], where)
     rows = sort_rows(codes, times, where)
     return rows, *find_breaks(codes[rows], None if times is None else times[rows])
@@ -355,18 +379,20 @@ def as_table(
     actions: Sequence[str] | str | None = None,  # columns that say what was done; that of a row acts on its frame
     sequence: str | None = None,  # column that says which recording a row is from
     time: str | None = None,  # column of numbers or dates that says when
+    groups: str | None = None,  # column that says which rows are held out together
     drop: Sequence[str] | str | None = None,  # columns to leave out
 ) -> Table:
     "Sensors and actions from columns"
-    x_names = split_roles(table, file, actions=actions, sequence=sequence, time=time, drop=drop)
-    columns = as_names(actions)
+    x_names = split_roles(table, file, actions=actions, sequence=sequence, time=time, groups=groups, drop=drop)
+    columns, who = as_names(actions), None if groups is None else codes_of(table[groups], f'{file}, {groups}')
     x = sensors_of(table, x_names, file)
     a, a_names = actions_of(table, columns, file) if columns else (None, [])
     notes = [*notes, *(note for name in columns for note in meant_otherwise(table[name]))]
-    if sequence is None and time is None: return Table(x, a, x_names, a_names, np.arange(len(x)), notes)
+    if sequence is None and time is None: return Table(x, a, x_names, a_names, np.arange(len(x)), notes, who)
     rows, starts, more = lay_out(table, file, sequence, time)
     x, a = (None if values is None else np.split(values[rows], starts) for values in (x, a))
-    return Table(x, a, x_names, a_names, rows, notes + more)
+    who = None if who is None else groups_of(who[rows], rows, starts, f'{file}, {groups}')
+    return Table(x, a, x_names, a_names, rows, notes + more, who)
 
 
 # %% ../nbs/69_tables.ipynb #cce9716c
@@ -375,12 +401,14 @@ def read_table(
     actions: Sequence[str] | str = (),  # columns that say what was done; that of a row acts on its frame
     sequence: str | None = None,  # column that says which recording a row is from
     time: str | None = None,  # column of numbers or dates that says when
+    groups: str | None = None,  # column that says which rows are held out together
     drop: Sequence[str] | str = (),  # columns to leave out
 ) -> Table:
     "Sensors and actions from a file with a row for each frame"
     path = Path(path)
     table, notes = only_named(read_file(path), path.name)
-    return as_table(table, path.name, notes, actions=actions, sequence=sequence, time=time, drop=drop)
+    given = {'actions': actions, 'sequence': sequence, 'time': time, 'groups': groups, 'drop': drop}
+    return as_table(table, path.name, notes, **given)
 
 # %% ../nbs/69_tables.ipynb #f6f01e56
 ROWS, COLUMNS = 10_000, 500  # looked at, at most

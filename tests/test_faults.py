@@ -475,6 +475,47 @@ def test_mistakes_about_columns(refusals, home, args, said):
     assert said in refusals('fit', 'log.csv', *FEW, *args)
 
 
+@pytest.mark.parametrize('arrays, said', [
+    ({'sequence': np.arange(99)}, 'one for each of 180 frames'), ({'sequence': np.arange(180.)}, 'integers or text'),
+    ({'sequence': np.arange(180)}, 'more than 1 frames'),
+    ({'x': x3[:180], 'a': x3[:180], 'sequence': np.arange(180)}, 'below each other')])
+def test_sequences_that_cannot_be(refusals, home, arrays, said):
+    np.savez('log.npz', **{'x': x[:180], 'a': a[:180]} | arrays)
+    assert said in refusals('fit', 'log.npz', *FEW)
+
+
+@pytest.fixture
+def splits(home, monkeypatch):
+    "The sequences that a command would fit, validate and test on"
+    def found(*args):
+        seen = []
+        monkeypatch.setattr(cli, 'run_into', lambda folder, config, data, *more: seen.append(data) or 1 / 0)
+        with pytest.raises(ZeroDivisionError): run('fit', *args, *FEW)
+        return [part.x for part in seen[0]]
+    return found
+
+
+@pytest.mark.parametrize('groups, counts', [('run', [8, 1, 1]), ('who', [2, 4, 4])])
+def test_groups_are_held_out_whole(splits, groups, counts):
+    "Though there are few sequences, which would be cut otherwise"
+    table = pd.DataFrame(x, columns=[*'pqrst']).assign(run=rng.permutation(200) % 10)
+    table['who'] = table.run.map(lambda run: 'abc'[(run > 1) + (run > 5)])
+    table.to_csv('log.csv', index=False)
+    parts = splits('log.csv', '--sequence', 'run', '--groups', groups, *(['--drop', 'who'] if groups == 'run' else []))
+    assert sorted(len(part) for part in parts) == sorted(counts)
+    whose = [{table[groups][table.p == sequence.p[0]].item() for sequence in part} for part in parts]
+    assert sum(map(len, whose)) == len(set.union(*whose)) == table[groups].nunique()
+    assert [len(part) for part in splits('log.csv', '--sequence', 'run', '--drop', 'who')] == [10, 10, 10]
+
+
+def test_sequences_in_an_array_are_those_of_a_table(splits):
+    ids = np.array(['b', 'c', 'a', 'd'])[np.arange(200) % 4]
+    np.savez('log.npz', x=x, sequence=ids)
+    pd.DataFrame(x, columns=[*'pqrst']).assign(run=ids).to_csv('log.csv', index=False)
+    for one, two in zip(splits('log.npz'), splits('log.csv', '--sequence', 'run'), strict=True):
+        assert all(np.array_equal(part, other) for part, other in zip(one, two, strict=True))
+
+
 SWEEP = "n=300\nsteps=20\n[[runs]]\ndatasets=['ActionDiag']\nmethod='paper'\n"
 
 
