@@ -179,7 +179,7 @@ def reproduce(
 
 # %% ../nbs/79_cli.ipynb #89df22ef
 def fit(
-    path: str,  # .npz, .csv, .tsv or .parquet
+    path: str,  # .npz, .csv, .tsv, .parquet, .h5ad or .nc
     out: str | None = None,  # folder of the run
     latents: int | None = None,  # d_z; None: counted
     edges: list | None = None,  # of `pressure`
@@ -267,7 +267,8 @@ def add_reproduce(parser: Parser):
 
 def add_fit(parser: Parser):
     "The arguments of `fit`"
-    parser.add_argument('path', metavar='DATA', help='.npz with x and, optionally, a, z, Gz, Ga; or .csv, .parquet')
+    parser.add_argument('path', metavar='DATA', help='.npz with x and, optionally, a, sequence, z, Gz, Ga; or a '
+                        'table: .csv, .tsv, .parquet, .h5ad, .nc')
     add_run_arguments(parser)
     add_pressure(parser, pressure)
     parser.add_argument('--actions', nargs='+', metavar='COLUMN', help='of a table: what was done at a row')

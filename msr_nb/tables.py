@@ -7,10 +7,10 @@ __all__ = ['READERS', 'UNREADABLE', 'NUMBERS', 'LEVELS', 'CONTROLS', 'GAP', 'ROW
            'ENTRIES', 'VALUES', 'SINE', 'PILE', 'STEPS', 'ENOUGH', 'LAST', 'HINTS', 'names_in', 'read_text',
            'read_parquet', 'in_one_line', 'check_names', 'read_file', 'only_named', 'listed', 'as_names', 'split_roles',
            'kind', 'as_numbers', 'example', 'why_no_sensor', 'sensors_of', 'levels_of', 'action_columns',
-           'looks_like_codes', 'meant_otherwise', 'actions_of', 'as_dates', 'times_of', 'sort_rows', 'find_breaks',
-           'Table', 'codes_of', 'groups_of', 'lay_out', 'as_table', 'read_table', 'Seen', 'as_frames', 'names_of',
-           'look_at', 'standardised', 'correlations', 'log_orders', 'same_columns', 'share_alone', 'lag_one',
-           'unexplained', 'rows_in_time', 'neighbours', 'last_axis_is_time', 'axes_swapped', 'sensors_first',
+           'looks_like_codes', 'meant_otherwise', 'actions_of', 'without_gaps', 'as_dates', 'times_of', 'sort_rows',
+           'find_breaks', 'Table', 'codes_of', 'groups_of', 'lay_out', 'as_table', 'read_table', 'Seen', 'as_frames',
+           'names_of', 'look_at', 'standardised', 'correlations', 'log_orders', 'same_columns', 'share_alone',
+           'lag_one', 'unexplained', 'rows_in_time', 'neighbours', 'last_axis_is_time', 'axes_swapped', 'sensors_first',
            'repeated_sensors', 'actions_among_sensors', 'follows_others', 'actions_never_alone', 'constant_actions',
            'standing_actions', 'pile_at_end', 'saturated_sensors', 'drifting_sensors', 'hints']
 
@@ -78,7 +78,8 @@ def in_one_line(error: Exception) -> str:
 # %% ../nbs/69_tables.ipynb #cb10b080
 def check_names(names: Sequence[str]):
     "A ValueError if a name is there twice; columns without a name may be many"
-    twice = sorted({name for name in names if name and list(names).count(name) > 1})
+    names = pd.Index(names)
+    twice = sorted({*names[names.duplicated()]} - {''})
     if twice: raise ValueError(f'two columns are called {twice[0]!r}')
 
 # %% ../nbs/69_tables.ipynb #c77f7647
@@ -253,6 +254,18 @@ def actions_of(
     if len(set(a_names)) < len(a_names): raise ValueError(f'{file}: two actions would be called the same in {a_names}')
     return np.stack([values for _, values in made], 1), a_names
 
+# %% ../nbs/69_tables.ipynb #da6ca223
+def without_gaps(
+    table: pd.DataFrame,
+    names: list[str],  # of the columns that are actions
+    x: np.ndarray,  # (n, d_x), the sensors
+) -> pd.DataFrame:
+    "Numbers that are missing in rows without any sensor are 0"
+    blank = np.isnan(x).all(1)
+    if not blank.any(): return table
+    numbers = [name for name in names if kind(table[name]) in NUMBERS - {'boolean'}]
+    return table.assign(**{name: table[name].mask(blank & table[name].isna(), 0) for name in numbers})
+
 # %% ../nbs/69_tables.ipynb #935feb3a
 def as_dates(column: pd.Series, where: str) -> pd.Series:
     "Dates from what may be text"
@@ -383,10 +396,11 @@ def as_table(
     drop: Sequence[str] | str | None = None,  # columns to leave out
 ) -> Table:
     "Sensors and actions from columns"
-    x_names = split_roles(table, file, actions=actions, sequence=sequence, time=time, groups=groups, drop=drop)
+    check_names(table.columns)
+    x_names = split_roles(list(table), file, actions=actions, sequence=sequence, time=time, groups=groups, drop=drop)
     columns, who = as_names(actions), None if groups is None else codes_of(table[groups], f'{file}, {groups}')
     x = sensors_of(table, x_names, file)
-    a, a_names = actions_of(table, columns, file) if columns else (None, [])
+    a, a_names = actions_of(without_gaps(table, columns, x), columns, file) if columns else (None, [])
     notes = [*notes, *(note for name in columns for note in meant_otherwise(table[name]))]
     if sequence is None and time is None: return Table(x, a, x_names, a_names, np.arange(len(x)), notes, who)
     rows, starts, more = lay_out(table, file, sequence, time)

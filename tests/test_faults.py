@@ -21,6 +21,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from scipy.sparse import csr_matrix
 
 from msr_nb import MechanismSparsityICA, cli, runs
 from msr_nb.baselines import BASELINES, SupervisedEncoder
@@ -506,6 +507,33 @@ def test_groups_are_held_out_whole(splits, groups, counts):
     whose = [{table[groups][table.p == sequence.p[0]].item() for sequence in part} for part in parts]
     assert sum(map(len, whose)) == len(set.union(*whose)) == table[groups].nunique()
     assert [len(part) for part in splits('log.csv', '--sequence', 'run', '--drop', 'who')] == [10, 10, 10]
+
+
+@pytest.mark.parametrize('sequence', ['trial', 'who'])
+def test_padded_arrays_with_labels(splits, refusals, sequence):
+    "Axes are found by name, what no recording has is no frame, and its actions do not matter"
+    xarray = pytest.importorskip('xarray')
+    padded = np.where(np.arange(30)[:, None] < 30 - np.arange(4)[:, None, None], rng.normal(size=(4, 30, 3)), np.nan)
+    array = xarray.DataArray(padded, dims=('trial', 'time', 'sensor'), coords={
+        'sensor': ['p', 'q', 'heat'], 'who': ('trial', [*'abcd'])}, name='log')
+    array.transpose('sensor', 'trial', 'time').to_netcdf('log.nc', engine='scipy')
+    found = splits('log.nc', '--sequence', sequence, '--time', 'time', '--actions', 'heat')
+    assert [list(part.columns) for part in found[0]] == [['p', 'q']] * 4
+    whole = [np.concatenate(parts) for parts in zip(*([*map(np.asarray, part)] for part in found), strict=True)]
+    assert all(np.allclose(one, two[:, :2], equal_nan=True) for one, two in zip(whole, padded, strict=True))
+    assert '--sequence must be one of' in refusals('fit', 'log.nc', '--sequence', 'trail', '--time', 'time', *FEW)
+    assert "axes 'sensor', 'trial' are left" in refusals('fit', 'log.nc', '--time', 'time', *FEW)
+
+
+def test_cells(splits, refusals):
+    anndata = pytest.importorskip('anndata')
+    about = pd.DataFrame({'guide': pd.Categorical(['b', 'ctrl'] * 100), 'depth': 1}, [*map(str, range(200))])
+    cells = anndata.AnnData(csr_matrix(np.c_[x, 0 * x[:, 0]]), about)
+    cells.write_h5ad('cells.h5ad')
+    train, *_ = splits('cells.h5ad', '--actions', 'guide', '--drop', '1')
+    assert train.shape == (160, 4) and list(train.columns) == [*'0234']
+    assert "must be one of guide, depth, got 'gide'" in refusals('fit', 'cells.h5ad', '--actions', 'gide', *FEW)
+    assert 'say what was done' in refusals('fit', 'cells.h5ad', *FEW)
 
 
 def test_sequences_in_an_array_are_those_of_a_table(splits):
