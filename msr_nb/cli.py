@@ -179,7 +179,7 @@ def reproduce(
 
 # %% ../nbs/79_cli.ipynb #89df22ef
 def fit(
-    path: str,  # .npz, .csv, .tsv or .parquet
+    path: str,  # .npz, .csv, .tsv, .parquet, .h5ad or .nc
     out: str | None = None,  # folder of the run
     latents: int | None = None,  # d_z; None: counted
     edges: list | None = None,  # of `pressure`
@@ -191,19 +191,22 @@ def fit(
     actions: list[str] | None = None,  # of a table: columns that say what was done
     sequence: str | None = None,  # of a table: column that says which recording a row is from
     time: str | None = None,  # of a table: column that says when
+    groups: str | None = None,  # of a table: column that says which rows are held out together
+    drop: list[str] | None = None,  # of a table: columns to leave out
     **given,  # other parameters of the estimator
 ) -> tuple[Path, dict]:  # the folder, and what its result.json holds
     "Fit a file of your own, and evaluate as far as the truth is known"
-    own, name = read_data(path, actions=actions, sequence=sequence, time=time), Path(path).stem.strip('.') or 'data'
-    past = 1 if lags is None else lags
-    data, notes = long_enough(own.data, past)
-    config = own_config(name, data, n_latents=latents, edges=joined(edges, 'edges'), price=joined(price, 'price'),
+    own = read_data(path, actions=actions, sequence=sequence, time=time, groups=groups, drop=drop)
+    past, name = 1 if lags is None else lags, Path(path).stem.strip('.') or 'data'
+    used = long_enough(own, past)
+    config = own_config(name, used, n_latents=latents, edges=joined(edges, 'edges'), price=joined(price, 'price'),
                         seed=seed, lags=lags, **given, **parse_options(options))
     def answers(folder, estimator):
         save_latents(folder / 'latents.npz', estimator, own)
         save_graph(folder / 'graph.json', estimator)
-        write_text(folder / 'report.html', page(estimator, data.x, data.a, name, own.notes + notes))
-    return carry_out(config, out, name, split(data, seed, past), None, progress, answers, own.notes + notes)
+        write_text(folder / 'report.html', page(estimator, used.data.x, used.data.a, name, used.notes))
+    return carry_out(config, out, name, split(used, seed, past), None, progress, answers, used.notes)
+
 
 # %% ../nbs/79_cli.ipynb #de594c17
 class Parser(argparse.ArgumentParser):
@@ -264,12 +267,15 @@ def add_reproduce(parser: Parser):
 
 def add_fit(parser: Parser):
     "The arguments of `fit`"
-    parser.add_argument('path', metavar='DATA', help='.npz with x and, optionally, a, z, Gz, Ga; or .csv, .parquet')
+    parser.add_argument('path', metavar='DATA', help='.npz with x and, optionally, a, sequence, z, Gz, Ga; or a '
+                        'table: .csv, .tsv, .parquet, .h5ad, .nc')
     add_run_arguments(parser)
     add_pressure(parser, pressure)
     parser.add_argument('--actions', nargs='+', metavar='COLUMN', help='of a table: what was done at a row')
     parser.add_argument('--sequence', metavar='COLUMN', help='of a table: which recording a row is from')
     parser.add_argument('--time', metavar='COLUMN', help='of a table: when a row is from')
+    parser.add_argument('--groups', metavar='COLUMN', help='of a table: what is held out whole, such as patients')
+    parser.add_argument('--drop', nargs='+', metavar='COLUMN', help='of a table: what to leave out')
     parser.add_argument('--latents', type=number(int, 1), help='how many (default: counted)')
     parser.add_argument('--lags', type=number(int, 0), help='past frames that count (default: 1 if there is time)')
 

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['READERS', 'UNREADABLE', 'NUMBERS', 'LEVELS', 'CONTROLS', 'GAP', 'ROWS', 'COLUMNS', 'ALPHA', 'SAME', 'ORDERS',
            'ENTRIES', 'VALUES', 'SINE', 'PILE', 'STEPS', 'ENOUGH', 'LAST', 'HINTS', 'names_in', 'read_text',
-           'read_parquet', 'in_one_line', 'check_names', 'read_file', 'only_named', 'split_roles', 'kind', 'as_numbers',
-           'example', 'why_no_sensor', 'sensors_of', 'levels_of', 'action_columns', 'looks_like_codes',
-           'meant_otherwise', 'actions_of', 'as_dates', 'times_of', 'sort_rows', 'find_breaks', 'Table', 'lay_out',
-           'read_table', 'Seen', 'as_frames', 'names_of', 'look_at', 'standardised', 'correlations', 'log_orders',
-           'same_columns', 'share_alone', 'listed', 'lag_one', 'unexplained', 'rows_in_time', 'neighbours',
-           'last_axis_is_time', 'axes_swapped', 'sensors_first', 'repeated_sensors', 'actions_among_sensors',
-           'follows_others', 'actions_never_alone', 'constant_actions', 'standing_actions', 'pile_at_end',
-           'saturated_sensors', 'drifting_sensors', 'hints']
+           'read_parquet', 'in_one_line', 'check_names', 'read_file', 'only_named', 'listed', 'as_names', 'split_roles',
+           'kind', 'as_numbers', 'example', 'why_no_sensor', 'sensors_of', 'levels_of', 'action_columns',
+           'looks_like_codes', 'meant_otherwise', 'actions_of', 'without_gaps', 'as_dates', 'times_of', 'sort_rows',
+           'find_breaks', 'Table', 'codes_of', 'groups_of', 'lay_out', 'as_table', 'read_table', 'Seen', 'as_frames',
+           'names_of', 'look_at', 'standardised', 'correlations', 'log_orders', 'same_columns', 'share_alone',
+           'lag_one', 'unexplained', 'rows_in_time', 'neighbours', 'last_axis_is_time', 'axes_swapped', 'sensors_first',
+           'repeated_sensors', 'actions_among_sensors', 'follows_others', 'actions_never_alone', 'constant_actions',
+           'standing_actions', 'pile_at_end', 'saturated_sensors', 'drifting_sensors', 'hints']
 
 # %% ../nbs/69_tables.ipynb #971e69ba
 import warnings
@@ -78,7 +78,8 @@ def in_one_line(error: Exception) -> str:
 # %% ../nbs/69_tables.ipynb #cb10b080
 def check_names(names: Sequence[str]):
     "A ValueError if a name is there twice; columns without a name may be many"
-    twice = sorted({name for name in names if name and list(names).count(name) > 1})
+    names = pd.Index(names)
+    twice = sorted({*names[names.duplicated()]} - {''})
     if twice: raise ValueError(f'two columns are called {twice[0]!r}')
 
 # %% ../nbs/69_tables.ipynb #c77f7647
@@ -110,25 +111,41 @@ def only_named(
                      'it was left out.')
     return table.iloc[:, [i for i in range(table.shape[1]) if i not in unnamed]], notes
 
+# %% ../nbs/69_tables.ipynb #ca831aa0
+def listed(
+    names: Sequence[str],
+    most: int = 5,  # to be named
+) -> str:
+    "Names, with commas"
+    more = f' and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(names[:most]) + more
+
 # %% ../nbs/69_tables.ipynb #3cc8f876
+def as_names(names: Sequence[str] | str | None) -> list[str]:
+    "A single name, or several, as a list"
+    return [names] if isinstance(names, str) else list(names or ())
+
+
 def split_roles(
     columns: Sequence[str],  # all there are
     file: str,  # for messages
-    actions: Sequence[str] | str | None,  # a single name, or several
-    sequence: str | None,
-    time: str | None,
-) -> tuple[list[str], list[str]]:
-    "Names of the sensors and of the actions"
-    columns, actions = list(columns), [actions] if isinstance(actions, str) else list(actions or ())
-    given = [(name, role) for role, names in (('actions', actions), ('sequence', [sequence]), ('time', [time]))
-             for name in names if name is not None]
-    for i, (name, role) in enumerate(given):
-        lookup(columns, name, f'{role} of {file}')
-        for other, earlier in given[:i]:
-            if other == name: raise ValueError(f'{file}: column {name!r} is named twice, in {earlier} and in {role}')
-    sensors = [name for name in columns if name not in {name for name, _ in given}]
-    if not sensors: raise ValueError(f'{file}: no sensor is left beside {", ".join(name for name, _ in given)}')
-    return sensors, actions
+    **roles: Sequence[str] | str | None,  # `actions`, `sequence`, ...: a single name, or several
+) -> list[str]:
+    "Names of the sensors: columns that have no other role"
+    taken = {}
+    for role, names in roles.items():
+        names = as_names(names)
+        missing = [repr(name) for name in names if name not in columns]
+        if missing: raise ValueError(f'--{role} must name columns of {file}, which are {listed(columns, 20)}; '
+                                     f'got {", ".join(missing)}')
+        for name in names:
+            if name in taken and role != 'groups':  # which may be those of another column
+                raise ValueError(f'{file}: {name!r} is named by {taken[name]} and by --{role}')
+            taken.setdefault(name, f'--{role}')
+    sensors = [name for name in columns if name not in taken]
+    if not sensors: raise ValueError(f'{file}: no sensor is left beside {", ".join(taken)}')
+    return sensors
+
 
 # %% ../nbs/69_tables.ipynb #c16a3efa
 NUMBERS = {'integer', 'floating', 'mixed-integer-float', 'decimal', 'boolean'}
@@ -169,7 +186,7 @@ def sensors_of(
     "The sensors as numbers, missing ones as NaN"
     bad = [f'{name} ({why})' for name in names if (why := why_no_sensor(table[name]))]
     if bad: raise ValueError(f'{file} has columns that are no sensors: {", ".join(bad)}. '
-                             'Name them as actions, sequence or time, or leave them out of the file')
+                             'Name them by --actions, --sequence or --time, or leave them out by --drop')
     return np.stack([as_numbers(table[name]) for name in names], 1)
 
 # %% ../nbs/69_tables.ipynb #ce45c0fe
@@ -197,7 +214,7 @@ def action_columns(
     "The columns that an action becomes: itself, or one for each level but the control"
     if kind(column) in LEVELS:
         names, codes = levels_of(column)
-        if len(names) == 1: raise ValueError(f'{where} is {names[0]!r} in every row: leave it out of the file')
+        if len(names) == 1: raise ValueError(f'{where} is {names[0]!r} in every row: leave it out by --drop')
         if len(names) > max(2, len(column) / 2):
             raise ValueError(f'{where} has {len(names)} levels in {len(column)} rows, such as {example(column)}: '
                              'an action must recur, or be numbers')
@@ -236,6 +253,18 @@ def actions_of(
     a_names = [name for name, _ in made]
     if len(set(a_names)) < len(a_names): raise ValueError(f'{file}: two actions would be called the same in {a_names}')
     return np.stack([values for _, values in made], 1), a_names
+
+# %% ../nbs/69_tables.ipynb #da6ca223
+def without_gaps(
+    table: pd.DataFrame,
+    names: list[str],  # of the columns that are actions
+    x: np.ndarray,  # (n, d_x), the sensors
+) -> pd.DataFrame:
+    "Numbers that are missing in rows without any sensor are 0"
+    blank = np.isnan(x).all(1)
+    if not blank.any(): return table
+    numbers = [name for name in names if kind(table[name]) in NUMBERS - {'boolean'}]
+    return table.assign(**{name: table[name].mask(blank & table[name].isna(), 0) for name in numbers})
 
 # %% ../nbs/69_tables.ipynb #935feb3a
 def as_dates(column: pd.Series, where: str) -> pd.Series:
@@ -281,7 +310,7 @@ def sort_rows(
     if not len(same): return rows
     i, j = rows[same[0]], rows[same[0] + 1]
     raise ValueError(f'{where} is the same in rows {i} and {j} of one sequence; if they are from two recordings, name '
-                     'the column that says so as sequence; if not, name a column that counts the rows as time')
+                     'the column that says so by --sequence; if not, name a column that counts the rows by --time')
 
 # %% ../nbs/69_tables.ipynb #f71a15a6
 GAP = 1.5  # median steps: half-way between one step, and two, where a row is missing
@@ -302,7 +331,7 @@ def find_breaks(
     single = np.count_nonzero(np.diff(np.r_[0, starts, len(codes)]) == 1)
     return starts, [f'{gaps.sum():,} of {(~new).sum():,} steps in time are longer than {GAP} times the median step, '
                     f'and were taken for breaks. There are {len(starts) + 1:,} sequences now, {single:,} of a single '
-                    'frame. If nothing is missing there, name a column that counts the rows as time.']
+                    'frame. If nothing is missing there, name a column that counts the rows by --time.']
 
 # %% ../nbs/69_tables.ipynb #fa8afeea
 class Table(NamedTuple):
@@ -313,6 +342,32 @@ class Table(NamedTuple):
     a_names: list[str]  # d_a names of actions, column=level where they are levels
     rows: np.ndarray  # row of the file, from 0 after the header, of each frame, one sequence after another
     notes: list[str]  # what was done that the user may not expect, in sentences
+    groups: np.ndarray | None = None  # (n,), which group each sequence, or independent frame, is in
+
+
+# %% ../nbs/69_tables.ipynb #0655c7c2
+def codes_of(
+    column: pd.Series,  # names of sequences or groups
+    where: str,  # file and column, for messages
+) -> np.ndarray:  # (n,) integers
+    "Which of its values, in sorted order, each row has"
+    if kind(column) == 'mixed': raise ValueError(f'{where} must be text, numbers or dates')
+    gone = np.flatnonzero(column.isna())
+    if len(gone): raise ValueError(f'{where} has no value in row {gone[0]}')
+    return pd.factorize(column, sort=True)[0]
+
+
+def groups_of(
+    codes: np.ndarray,  # (n,), which group each row is in, one sequence after another
+    rows: np.ndarray,  # (n,), which row of the file each is
+    starts: np.ndarray,  # where sequences begin, but the first
+    where: str,  # file and column, for messages
+) -> np.ndarray:  # one for each sequence
+    "The group of each sequence"
+    change = np.setdiff1d(np.flatnonzero(np.diff(codes)) + 1, starts)
+    if not len(change): return codes[np.r_[0, starts]]
+    raise ValueError(f'{where} differs in rows {rows[change[0] - 1]} and {rows[change[0]]} of one sequence, and '
+                     'a sequence is held out whole: name the column that tells recordings apart by --sequence')
 
 # %% ../nbs/69_tables.ipynb #076b28d5
 def lay_out(
@@ -322,33 +377,52 @@ def lay_out(
     time: str | None,  # a column
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:  # (n,) rows in order; where sequences begin, but the first; notes
     "The order of the rows, and where to split it"
-    ids, where = None if sequence is None else table[sequence], f'{file}, {time}'
-    if ids is not None and kind(ids) == 'mixed': raise ValueError(f'{file}, {sequence} must be text, numbers or dates')
-    gone = [] if ids is None else np.flatnonzero(ids.isna())
-    if len(gone): raise ValueError(f'{file}, {sequence} has no value in row {gone[0]}')
-    codes = np.zeros(len(table), int) if ids is None else pd.factorize(ids, sort=True)[0]
+    where = f'{file}, {time}'
+    codes = np.zeros(len(table), int) if sequence is None else codes_of(table[sequence], f'{file}, {sequence}')
     times = None if time is None else times_of(table[time], where)
     rows = sort_rows(codes, times, where)
     return rows, *find_breaks(codes[rows], None if times is None else times[rows])
 
 # %% ../nbs/69_tables.ipynb #5d97e1de
+def as_table(
+    table: pd.DataFrame,  # a row for each frame
+    file: str,  # what to call it in messages
+    notes: Sequence[str] = (),  # what has been said already
+    *,
+    actions: Sequence[str] | str | None = None,  # columns that say what was done; that of a row acts on its frame
+    sequence: str | None = None,  # column that says which recording a row is from
+    time: str | None = None,  # column of numbers or dates that says when
+    groups: str | None = None,  # column that says which rows are held out together
+    drop: Sequence[str] | str | None = None,  # columns to leave out
+) -> Table:
+    "Sensors and actions from columns"
+    check_names(table.columns)
+    x_names = split_roles(list(table), file, actions=actions, sequence=sequence, time=time, groups=groups, drop=drop)
+    columns, who = as_names(actions), None if groups is None else codes_of(table[groups], f'{file}, {groups}')
+    x = sensors_of(table, x_names, file)
+    a, a_names = actions_of(without_gaps(table, columns, x), columns, file) if columns else (None, [])
+    notes = [*notes, *(note for name in columns for note in meant_otherwise(table[name]))]
+    if sequence is None and time is None: return Table(x, a, x_names, a_names, np.arange(len(x)), notes, who)
+    rows, starts, more = lay_out(table, file, sequence, time)
+    x, a = (None if values is None else np.split(values[rows], starts) for values in (x, a))
+    who = None if who is None else groups_of(who[rows], rows, starts, f'{file}, {groups}')
+    return Table(x, a, x_names, a_names, rows, notes + more, who)
+
+
+# %% ../nbs/69_tables.ipynb #cce9716c
 def read_table(
     path: Path | str,  # .csv, .tsv or .parquet; text may be packed, as .csv.gz
     actions: Sequence[str] | str = (),  # columns that say what was done; that of a row acts on its frame
     sequence: str | None = None,  # column that says which recording a row is from
     time: str | None = None,  # column of numbers or dates that says when
+    groups: str | None = None,  # column that says which rows are held out together
+    drop: Sequence[str] | str = (),  # columns to leave out
 ) -> Table:
     "Sensors and actions from a file with a row for each frame"
     path = Path(path)
     table, notes = only_named(read_file(path), path.name)
-    x_names, columns = split_roles(table.columns, path.name, actions, sequence, time)
-    x = sensors_of(table, x_names, path.name)
-    a, a_names = actions_of(table, columns, path.name) if columns else (None, [])
-    notes += [note for name in columns for note in meant_otherwise(table[name])]
-    if sequence is None and time is None: return Table(x, a, x_names, a_names, np.arange(len(x)), notes)
-    rows, starts, more = lay_out(table, path.name, sequence, time)
-    x, a = (None if values is None else np.split(values[rows], starts) for values in (x, a))
-    return Table(x, a, x_names, a_names, rows, notes + more)
+    given = {'actions': actions, 'sequence': sequence, 'time': time, 'groups': groups, 'drop': drop}
+    return as_table(table, path.name, notes, **given)
 
 # %% ../nbs/69_tables.ipynb #f6f01e56
 ROWS, COLUMNS = 10_000, 500  # looked at, at most
@@ -483,15 +557,6 @@ def share_alone(
     size, direction = np.linalg.eigh(correlations(x[:, asked], x[:, asked]))
     share[asked] = 1 / (direction**2 / np.maximum(size, 1e-15)).sum(1)
     return share
-
-# %% ../nbs/69_tables.ipynb #ca831aa0
-def listed(
-    names: Sequence[str],
-    most: int = 5,  # to be named
-) -> str:
-    "Names, with commas"
-    more = f' and {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(names[:most]) + more
 
 # %% ../nbs/69_tables.ipynb #c22e5e1d
 def lag_one(

@@ -476,15 +476,14 @@ def doubts(ica: MechanismSparsityICA, data: Trajectories) -> dict:
 def answers(folder: Path, path: Path, options: str) -> dict:
     "What is in the folder of a run, and what the page about it warns of"
     result, ica = json.loads((folder / 'result.json').read_text()), MechanismSparsityICA.load(folder / 'model')
-    own, truth = read_data(path, **roles(options)), path.with_suffix('.truth.csv')
-    data, short = long_enough(own.data, 1)
+    used, truth = long_enough(read_data(path, **roles(options)), 1), path.with_suffix('.truth.csv')
     history = pd.read_csv(folder / 'history.csv').query("stage == 'open'")
     sure = np.concatenate([values.ravel() for values in ica.edge_confidences_.values()])
     found = {k: result[k] for k in ('latents', 'edges', 'commit', 'revision')} | {
-        'notes': as_json(own.notes + short), 'seconds': result['total_seconds'], 'elbo': result['valid_elbo'],
+        'notes': as_json(used.notes), 'seconds': result['total_seconds'], 'elbo': result['valid_elbo'],
         'elbo_before': history.valid_elbo.max(),  # with all edges open, before the latents are turned
         'cells': sure.size, 'doubtful': int(((sure > .05) & (sure < .95)).sum()),
-        'warnings': as_json(doubts(ica, data))}
+        'warnings': as_json(doubts(ica, used.data))}
     if not truth.exists(): return found
     return found | against_truth(np.load(folder / 'latents.npz')['z'], pd.read_csv(truth))
 

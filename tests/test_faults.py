@@ -21,6 +21,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from scipy.sparse import csr_matrix
 
 from msr_nb import MechanismSparsityICA, cli, runs
 from msr_nb.baselines import BASELINES, SupervisedEncoder
@@ -459,6 +460,88 @@ def test_any_file(refusals, content, kind):
 def test_sweeps_that_cannot_be(refusals, spec):
     with open('s.toml', 'w') as file: file.write(f"{spec}\n[[runs]]\ndatasets=['ActionDiag']\nmethod='paper'\n")
     refusals('sweep', 's.toml', '--quiet')
+
+
+@pytest.mark.parametrize('args, said', [
+    (('--actions', 'u', '--drop', 'v', 'w', 'day'), "got 'v', 'w'"),
+    (('--actions', 'u', '--drop', 'u'), '--actions and by --drop'), (('--time', 'day', '--drop', 'day'), 'by --drop'),
+    (('--sequence', 'u'), 'day (constant). Name them by --actions'), (('--time', 'day'), 'by --sequence'),
+    (('--time', 'u', '--drop', 'day', 'p', 'q'), 'no sensor is left'), (('--drop', 'day'), '--time COLUMN'),
+    (('--actions', 'u', '--drop', 'day', '--sequence', 'p'), '--sequence must name'),
+    (('--actions', 'u', '--drop', 'day', '--time', 'p'), 'at least 30 sequences')])
+def test_mistakes_about_columns(refusals, home, args, said):
+    "Are answered in the words of the command line"
+    table = pd.DataFrame({'u': np.arange(20) // 2, 'p': x[:20, 0], 'q': x[:20, 1], 'day': 1})
+    table.to_csv(home / 'log.csv', index=False)
+    assert said in refusals('fit', 'log.csv', *FEW, *args)
+
+
+@pytest.mark.parametrize('arrays, said', [
+    ({'sequence': np.arange(99)}, 'one for each of 180 frames'), ({'sequence': np.arange(180.)}, 'integers or text'),
+    ({'sequence': np.arange(180)}, 'more than 1 frames'),
+    ({'x': x3[:180], 'a': x3[:180], 'sequence': np.arange(180)}, 'below each other')])
+def test_sequences_that_cannot_be(refusals, home, arrays, said):
+    np.savez('log.npz', **{'x': x[:180], 'a': a[:180]} | arrays)
+    assert said in refusals('fit', 'log.npz', *FEW)
+
+
+@pytest.fixture
+def splits(home, monkeypatch):
+    "The sequences that a command would fit, validate and test on"
+    def found(*args):
+        seen = []
+        monkeypatch.setattr(cli, 'run_into', lambda folder, config, data, *more: seen.append(data) or 1 / 0)
+        with pytest.raises(ZeroDivisionError): run('fit', *args, *FEW)
+        return [part.x for part in seen[0]]
+    return found
+
+
+@pytest.mark.parametrize('groups, counts', [('run', [8, 1, 1]), ('who', [2, 4, 4])])
+def test_groups_are_held_out_whole(splits, groups, counts):
+    "Though there are few sequences, which would be cut otherwise"
+    table = pd.DataFrame(x, columns=[*'pqrst']).assign(run=rng.permutation(200) % 10)
+    table['who'] = table.run.map(lambda run: 'abc'[(run > 1) + (run > 5)])
+    table.to_csv('log.csv', index=False)
+    parts = splits('log.csv', '--sequence', 'run', '--groups', groups, *(['--drop', 'who'] if groups == 'run' else []))
+    assert sorted(len(part) for part in parts) == sorted(counts)
+    whose = [{table[groups][table.p == sequence.p[0]].item() for sequence in part} for part in parts]
+    assert sum(map(len, whose)) == len(set.union(*whose)) == table[groups].nunique()
+    assert [len(part) for part in splits('log.csv', '--sequence', 'run', '--drop', 'who')] == [10, 10, 10]
+
+
+@pytest.mark.parametrize('sequence', ['trial', 'who'])
+def test_padded_arrays_with_labels(splits, refusals, sequence):
+    "Axes are found by name, what no recording has is no frame, and its actions do not matter"
+    xarray = pytest.importorskip('xarray')
+    padded = np.where(np.arange(30)[:, None] < 30 - np.arange(4)[:, None, None], rng.normal(size=(4, 30, 3)), np.nan)
+    array = xarray.DataArray(padded, dims=('trial', 'time', 'sensor'), coords={
+        'sensor': ['p', 'q', 'heat'], 'who': ('trial', [*'abcd'])}, name='log')
+    array.transpose('sensor', 'trial', 'time').to_netcdf('log.nc', engine='scipy')
+    found = splits('log.nc', '--sequence', sequence, '--time', 'time', '--actions', 'heat')
+    assert [list(part.columns) for part in found[0]] == [['p', 'q']] * 4
+    whole = [np.concatenate(parts) for parts in zip(*([*map(np.asarray, part)] for part in found), strict=True)]
+    assert all(np.allclose(one, two[:, :2], equal_nan=True) for one, two in zip(whole, padded, strict=True))
+    assert '--sequence must be one of' in refusals('fit', 'log.nc', '--sequence', 'trail', '--time', 'time', *FEW)
+    assert "axes 'sensor', 'trial' are left" in refusals('fit', 'log.nc', '--time', 'time', *FEW)
+
+
+def test_cells(splits, refusals):
+    anndata = pytest.importorskip('anndata')
+    about = pd.DataFrame({'guide': pd.Categorical(['b', 'ctrl'] * 100), 'depth': 1}, [*map(str, range(200))])
+    cells = anndata.AnnData(csr_matrix(np.c_[x, 0 * x[:, 0]]), about)
+    cells.write_h5ad('cells.h5ad')
+    train, *_ = splits('cells.h5ad', '--actions', 'guide', '--drop', '1')
+    assert train.shape == (160, 4) and list(train.columns) == [*'0234']
+    assert "must be one of guide, depth, got 'gide'" in refusals('fit', 'cells.h5ad', '--actions', 'gide', *FEW)
+    assert 'say what was done' in refusals('fit', 'cells.h5ad', *FEW)
+
+
+def test_sequences_in_an_array_are_those_of_a_table(splits):
+    ids = np.array(['b', 'c', 'a', 'd'])[np.arange(200) % 4]
+    np.savez('log.npz', x=x, sequence=ids)
+    pd.DataFrame(x, columns=[*'pqrst']).assign(run=ids).to_csv('log.csv', index=False)
+    for one, two in zip(splits('log.npz'), splits('log.csv', '--sequence', 'run'), strict=True):
+        assert all(np.array_equal(part, other) for part, other in zip(one, two, strict=True))
 
 
 SWEEP = "n=300\nsteps=20\n[[runs]]\ndatasets=['ActionDiag']\nmethod='paper'\n"
