@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -55,3 +56,8 @@ def test_notebook(notebook, undone):
     with contextlib.redirect_stderr(io.StringIO()) as traceback:
         passed, _ = run_notebook(notebook, skip_flags=get_config().tst_flags.split())
     if not passed: pytest.fail(ANSI.sub('', traceback.getvalue()), pytrace=False)
+
+
+def test_a_page_runs_without_the_files_beside_it(undone, tmp_path):
+    "As where somebody opens it alone; of the route of ideas, which is read most, this one is the quickest"
+    test_notebook(Path(shutil.copy(NBS / '24_permutation.ipynb', tmp_path)), None)

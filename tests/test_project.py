@@ -250,6 +250,37 @@ def requirements():
     return config['DEFAULT']['requirements'].split()
 
 
+def lesson_imports(path):
+    "Names of what a notebook imports, but for cells that are only to be read"
+    sources = [cell.source for cell in cells(path) if not re.search(r'^#\|\s*eval: false', cell.source, re.MULTILINE)]
+    nodes = [node for source in sources for node in ast.walk(ast.parse(source)) if is_import(node)]
+    names = [[alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module] for node in nodes]
+    return {name.partition('.')[0] for some in names for name in some}
+
+
+@each_numbered
+def test_lessons_run_with_what_the_cell_in_learn_installs(path, requirements):
+    "The package, the extra `lessons`, and IPython, which is where notebooks are"
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(ROOT / 'settings.ini', encoding='utf-8')
+    extra = config['DEFAULT']['lessons_requirements'].split()
+    assert set(extra) <= set(config['DEFAULT']['dev_requirements'].split())
+    assert any("%pip install -q './msr_nb[lessons]'" in cell.source for cell in cells(NBS / 'learn.ipynb', 'markdown'))
+    installed = needed(requirements + extra) | {'ipython'}
+    modules = {module for module, names in packages_distributions().items()
+               if {canonicalize_name(name) for name in names} & installed}
+    assert not lesson_imports(path) - modules - set(sys.stdlib_module_names) - {'msr_nb'}
+
+
+@pytest.mark.parametrize('stem', ROUTES['ideas'])
+def test_the_route_of_ideas_reads_no_file_beside_it(stem):
+    "So that each of its pages can be opened by itself"
+    strings = [node.value for cell in cells(NBS / f'{stem}.ipynb') for node in ast.walk(ast.parse(cell.source))
+               if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    beside = {path.name for path in (*NBS.iterdir(), *ROOT.iterdir())} | {'..'}
+    assert not [text for text in strings if Path(text).parts[:1] and Path(text).parts[0] in beside]
+
+
 def needed(requirements):
     "Names of the distributions that `requirements` bring along, themselves included"
     found, todo = set(), [Requirement(r) for r in requirements]

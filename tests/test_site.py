@@ -172,6 +172,24 @@ def test_code_that_only_draws_is_folded(head, lines, folded):
     assert ('#| code-fold: true' in cell.source) == folded == ('#| code-summary:' in cell.source)
 
 
+# ---- signatures
+
+@pytest.mark.parametrize('printed, shown', [
+    ('recipe:Recipe=Recipe(past=(Stage(lr=.1), Stage()), window=8), # numbers (all)',
+     'recipe:Recipe=Recipe(...), # numbers (all)'),
+    ('a:A=A(b=B(c=(1, 2))), b:B=B(), c:float=1.0', 'a:A=A(...), b:B=B(), c:float=1.0'),
+    ('f:collections.abc.Callable[[torch.Tensor], dict] | None=None, a:NoneType=None',
+     'f:Callable[[Tensor], dict] | None=None, a=None'),
+    ("at:str='a.B', k:tuple=(1.0, 6.0)", "at:str='a.B', k:tuple=(1.0, 6.0)"),
+])
+def test_signatures_are_short(printed, shown):
+    def markdown(line): return f'---\n\n### f\n\n```python\ndef f(\n    {line}\n):\n```\n\n*g=G(1), torch.Tensor*'
+    cell = nbformat.v4.new_code_cell('show_doc(f)', outputs=[nbformat.v4.new_output('display_data', {
+        'text/markdown': markdown(printed)})])
+    site.shorten(cell)
+    assert cell.outputs[0].data['text/markdown'] == markdown(shown)
+
+
 # ---- the whole site
 
 def test_what_is_checked_is_what_is_deployed():
@@ -199,7 +217,8 @@ def test_pages_say_how_long_they_take_and_what_to_know(built):
         page = BeautifulSoup((built / f'{re.sub(r"^[0-9]+_", "", stem)}.html').read_bytes(), 'html.parser')
         line = page.main.find(class_='reading')
         assert [int(n) for n in re.findall(r'\d+(?= minute| with)', line.text)] == list(routes.minutes(stem))
-        assert [a['href'] for a in line.find_all('a')] == [f'{re.sub(r"^[0-9]+_", "", k)}.html' for k in known]
+        before = [f'{re.sub(r"^[0-9]+_", "", k)}.html' for k in known]
+        assert [a['href'] for a in line.find_all('a')] == [*before, 'learn.html#run-a-page']
     assert 45 < routes.minutes('ideas')[0] < 75, 'the route of ideas takes about an hour'
     learn = BeautifulSoup((built / 'learn.html').read_bytes(), 'html.parser').main.text
     assert 'minutes 0' not in learn and f"{routes.minutes('ideas')[0]} minutes without the code" in learn
@@ -210,6 +229,11 @@ def test_drawing_is_folded_on_the_pages(built):
     folded = graphs.find(id='fig-robot').find('details', class_='code-fold')
     assert folded.summary.text == 'How it is drawn' and not folded.has_attr('open')
     assert not graphs.find(id='fig-simple').find('details')  # two lines, which ask for the figure
+
+
+def test_no_page_prints_a_whole_recipe(built):
+    estimator = BeautifulSoup((built / 'estimator.html').read_bytes(), 'html.parser')
+    assert 'recipe:Recipe=Recipe(...)' in estimator.text and 'Stage(name=' not in estimator.text
 
 
 def test_search_knows_every_page_and_shows_formulas(built):
