@@ -11,8 +11,6 @@ import math
 
 import numpy as np
 
-from . import __version__
-
 # %% ../nbs/57_card.ipynb #69d12447
 SHOWN = 12  # names in a row
 
@@ -56,7 +54,7 @@ def facts(
             **{GRAPHS[g]: f'{int(G.sum())} of {G.size}' for g, G in graphs.items() if G is not None},
             'bound on held-out data': bound is not None and f'{bound:.4f} nats per sensor and frame',
             'training': f'{sum(stages["steps"]):,} steps in {sum(stages["seconds"]) / 60:.1f} minutes',
-            'made by': f'msr_nb {__version__}, revision {meta["revision"]} of its method'}
+            'made by': f'msr_nb {meta["version"]}, revision {meta["revision"]} of its method'}
     return {name: text for name, text in rows.items() if text}
 
 # %% ../nbs/57_card.ipynb #51fec8bd

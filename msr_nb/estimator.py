@@ -28,6 +28,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from . import __version__
+from .card import model_card
 from .checks import as_array, check_kind, check_nonnegative, check_numbers, check_size, lookup
 from .edges import Cells, confidences
 from .effects import inputs, some_of
@@ -683,7 +684,7 @@ def names_in(estimator) -> dict[str, list[str]]:
 
 
 def save_estimator(estimator, folder: Path):
-    "Write `estimator.safetensors` and its description `estimator.json`"
+    "Write `estimator.safetensors`, its description `estimator.json`, and a card unless there is a `README.md` already"
     options = estimator.model_options and {k: v for k, v in estimator.model_options.items() if k not in OWN}
     params = {k: as_json(v) for k, v in (estimator.get_params() | {'model_options': options}).items() if k not in HERE}
     meta = {'params': params, 'version': __version__, 'revision': REVISION,
@@ -697,6 +698,8 @@ def save_estimator(estimator, folder: Path):
     tensors |= {f'cells.{g}': torch.stack(cells) for g, cells in estimator.cells_.items()}
     save_tensors(folder / 'estimator.safetensors', tensors, meta)
     write_text(folder / 'estimator.json', json.dumps(meta, indent=1))
+    card = folder / 'README.md'  # one that is there is kept: somebody may have written into it
+    if not card.exists(): write_text(card, model_card(meta, {'Gz': estimator.Gz_, 'Ga': estimator.Ga_}))
 
 # %% ../nbs/60_estimator.ipynb #06f7451a
 STATED = {'params': dict, 'model_config': dict, 'n_latents_': int, 'n_features_in_': int, 'd_a_': int, 'names': dict,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from msr_nb import MechanismSparsityICA
-from msr_nb.card import facts, kept_bound, model_card
+from msr_nb.card import facts, kept_bound
 
 
 @pytest.fixture(scope='module')
@@ -36,8 +36,13 @@ def test_card_says_what_the_estimator_says(saved):
 
 def test_code_on_the_card_loads_the_fit(saved):
     ica, folder, x = saved
-    meta = json.loads((folder / 'estimator.json').read_text(encoding='utf-8'))
-    code = re.search(r'```python\n(.*?)```', model_card(meta, {'Gz': ica.Gz_, 'Ga': ica.Ga_}), re.DOTALL)[1]
+    code = re.search(r'```python\n(.*?)```', (folder / 'README.md').read_text(encoding='utf-8'), re.DOTALL)[1]
     names = {'x': x}
     exec(code.replace('this folder', str(folder)), names)
     np.testing.assert_array_equal(names['z'], ica.transform(x))
+
+
+def test_a_page_of_the_users_is_kept(saved, tmp_path):
+    (tmp_path / 'README.md').write_text('mine', encoding='utf-8')
+    saved[0].save(tmp_path)
+    assert (tmp_path / 'README.md').read_text(encoding='utf-8') == 'mine'
