@@ -136,9 +136,9 @@ def cells_of(
     genes, notes = adata.to_df(layer), []
     if hasattr(X, 'toarray'):
         notes.append(f'A sparse matrix of {len(genes):,} cells and {genes.shape[1]:,} genes was made dense, '
-                     f'{8e-9 * genes.size:.1f} GB; if that is too much, keep the genes that vary most.')
+                     f'{8e-6 * genes.size:,.1f} MB; if that is too much, keep the genes that vary most.')
     same = [name for name in genes.columns[genes.min() == genes.max()] if name not in as_names(columns.get('drop'))]
-    if same: notes.append(f'{len(same):,} genes are the same in all cells and were left out: {listed(same)}.')
+    if same: notes.append(f'Genes that are the same in all cells were left out ({len(same):,}): {listed(same)}.')
     about = adata.obs[[name for name in adata.obs if name in names]]
     return pd.concat([genes.drop(columns=same), about], axis=1).reset_index(drop=True), notes
 
