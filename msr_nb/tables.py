@@ -50,7 +50,7 @@ def read_text(path: Path, separator: str) -> pd.DataFrame:
     names = names_in(path, separator)
     with warnings.catch_warnings():
         warnings.simplefilter('error', pd.errors.ParserWarning)
-        try: table = pd.read_csv(path, sep=separator, low_memory=False, index_col=False)
+        try: table = pd.read_csv(path, sep=separator, low_memory=False, index_col=False, float_precision='round_trip')
         except pd.errors.ParserWarning:
             raise ValueError('its rows have more values than its first line has names; the first line must name all '
                              'columns, so delete the lines above the names') from None
