@@ -238,6 +238,7 @@ def test_version_change_log_and_citation_agree():
     cited = yaml.safe_load((ROOT / 'CITATION.cff').read_text(encoding='utf-8'))
     newest = re.search(r'^## (\S+)', (ROOT / 'CHANGELOG.md').read_text(encoding='utf-8'), re.MULTILINE)[1]
     assert str(cited['version']) == newest == version == msr_nb.__version__
+    assert f'version = {{{version}}}' in (ROOT / 'README.md').read_text(encoding='utf-8')  # the entry to cite
     links = re.findall(r'\((https[^)]+)\)', README.read_text(encoding='utf-8'))
     assert {row['url'] for row in cited['references']} <= set(links)
 
