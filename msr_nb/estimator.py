@@ -136,7 +136,7 @@ def plain(
 FIELDS = {'model_options': [field.name for field in fields(ModelConfig) if field.name != 'frame'],
           'train_options': [field.name for field in fields(TrainConfig)]}
 
-
+# %% ../nbs/60_estimator.ipynb #19810f15
 def options_of(
     options: dict | None,
     name: str,  # of the parameter
@@ -158,7 +158,6 @@ def own_networks(
     for name, net in found.items():
         if not callable(net): raise ValueError(f'{name} must be a network, or a function that makes one, got {net!r}')
     return found
-
 
 # %% ../nbs/60_estimator.ipynb #5aae48a3
 def check_lags(
@@ -206,7 +205,7 @@ def as_recipe(recipe: Recipe | dict | None) -> Recipe:
     "The recipe that a parameter means"
     return recipe if isinstance(recipe, Recipe) else recipe_with(check_kind(recipe or {}, 'recipe', dict))
 
-
+# %% ../nbs/60_estimator.ipynb #1efe147a
 FRAME_LR = 1e-2  # of networks on pictures; twice as much, the default of others, can diverge in the first hundred steps
 
 
@@ -288,7 +287,7 @@ def try_network(
     active = count_active(model, data[0], plan.recipe, config.seed)
     return Trial(activation, d_z, active, trainer.best.get('elbo', math.nan))
 
-
+# %% ../nbs/60_estimator.ipynb #d5183acd
 def choose_network(
     plan: Plan,
     *given,  # data, held-out data, device, show
@@ -300,7 +299,7 @@ def choose_network(
     trials = [try_network(plan, name, plan.model.d_z, config, recipe.trial, *given) for name in (first, *others)]
     return sorted(trials, key=lambda trial: trial.elbo + recipe.ahead * (trial.activation == first))
 
-
+# %% ../nbs/60_estimator.ipynb #d7ec1727
 def count_latents(
     plan: Plan,  # with the upper bound
     activation: str,
@@ -731,7 +730,7 @@ def check_own(
     if unknown := [name for name in own if name not in OWN or not getattr(config, name)]:
         raise ValueError(f"{path} was not fitted with the user's own {unknown[0]}, so none can be given")
 
-
+# %% ../nbs/60_estimator.ipynb #d3c182ba
 def check_stored(tensors: dict, meta: dict, path: Path, **own) -> ModelConfig:
     "Refuse a file that no estimator has written, before memory is taken"
     check_meta(meta, STATED, path)
@@ -754,7 +753,7 @@ def check_stored(tensors: dict, meta: dict, path: Path, **own) -> ModelConfig:
     if found != tables: raise ValueError(f'{path} is damaged: its graphs must have shapes {tables}, got {found}')
     return config
 
-
+# %% ../nbs/60_estimator.ipynb #506cbcf2
 def load_estimator(cls, folder: Path, device: str | None, **own):
     "Rebuild what `save_estimator` wrote"
     path = folder / 'estimator.safetensors'

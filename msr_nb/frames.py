@@ -109,7 +109,7 @@ def in_words(net) -> str:
     "A network, or a function that makes one, in a line that a file can hold"
     return ' '.join(repr(net).split()) if isinstance(net, nn.Module) else getattr(net, '__qualname__', 'a function')
 
-
+# %% ../nbs/33_frames.ipynb #0ab84f30
 def own_layers(
     given: nn.Sequential | Callable,  # a network, or a function of `d` that makes one
     name: str,  # 'encoder' or 'decoder'

@@ -155,7 +155,7 @@ def bent_mixing(
     bend = Part(unit, *weights, (bias * rng.normal(size=2 * d_x)).astype(np.float32))
     return SmoothMixing((Part('identity', layer, np.eye(d_x, dtype=np.float32)), bend))
 
-
+# %% ../nbs/13_mixing.ipynb #769ccf0e
 def sensor_mixing(
     rng: np.random.Generator,  # where the weights come from
     d_z: int,  # latents

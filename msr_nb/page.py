@@ -134,7 +134,7 @@ def shared_noise(
     scaled = (missed - missed.mean(0)) / missed.std(0).clamp(min=1e-12)
     return (scaled.T @ scaled / len(scaled)).numpy()
 
-
+# %% ../nbs/78_page.ipynb #b0b571c9
 def gather(
     estimator: MechanismSparsityICA,  # fitted
     x,  # (n, T, d_x), (n, d_x), or a list of (T_i, d_x)
@@ -554,7 +554,7 @@ def summary(facts: Facts) -> str:
             f'{counted(len(facts.latents), "latent")} and {edges_in_words(facts)}. '
             f'An edge from a parent to a child says that the child depends on the parent{when}.')
 
-
+# %% ../nbs/78_page.ipynb #2b715338
 def warning_list(
     facts: Facts,
     notes=(),  # further sentences
@@ -685,7 +685,7 @@ def convergence(facts: Facts) -> str:
     return (f'{said} On the data of this page it is {facts.elbo:.3g} after the last stage '
             f'({facts.stages.stage.iloc[-1]}).')
 
-
+# %% ../nbs/78_page.ipynb #0b6cac12
 def training_section(facts: Facts) -> str:
     "Curves, time by stage, convergence"
     picture = plot_history(facts.history, ('elbo', 'reconstruction', 'kl', 'log_likelihood', 'edges_Gz', 'edges_Ga'))

@@ -298,7 +298,7 @@ def draw_edges(
             path = route(parents[j], end, gap)
             draw_arrow(ax, path, strength / largest, doubtful, f'{name} {i} {j}')
 
-
+# %% ../nbs/07_plots.ipynb #8e2c2a56
 def picture_size(
     nodes: dict[str, np.ndarray],  # of `place_nodes`
     names: dict[str, list[str]],  # by kind of node

@@ -141,7 +141,7 @@ def changed(
     else: value = check_kind(value, name, type(old))
     return replace(part, **{head: value})
 
-
+# %% ../nbs/58_recipe.ipynb #183d2d79
 def recipe_with(
     changes: dict,  # dotted name -> value, as in `recipe_fields`
 ) -> Recipe:

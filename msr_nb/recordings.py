@@ -65,7 +65,7 @@ def check_names(
     if names and fitted is not None and names != list(fitted):
         raise ValueError(f'{name} must have the columns of the fit in their order, {list(fitted)}, got {names}')
 
-
+# %% ../nbs/59_recordings.ipynb #953124bd
 def read_list(
     parts: list,  # arrays (T_i, d)
     name: str,
@@ -77,7 +77,7 @@ def read_list(
             raise ValueError(f'{name}[{i}] must have the columns of {name}[0], got {names_of(part) or arrays[i].shape}')
     return Sequences(np.concatenate(arrays), np.array([len(array) for array in arrays]), 'list')
 
-
+# %% ../nbs/59_recordings.ipynb #98031fcd
 def read_pictures(
     x,  # (n, C, H, W), (n, T, C, H, W), or a list of (T_i, C, H, W)
     name: str,
@@ -144,7 +144,7 @@ def columns_of(
                          f'got {part.shape} of {part.dtype}')
     return 0 if labels else part.shape[-1]
 
-
+# %% ../nbs/59_recordings.ipynb #12dee3ca
 def without_gaps(
     part: np.ndarray,  # actions of some frames
     gone: np.ndarray,  # which of these frames have no value in x
@@ -252,7 +252,7 @@ def unit_scale(
     plain = ((flat == 0) | (flat == 1) | np.isnan(flat)).all(0) | (scale <= rounding)
     return np.where(plain, 1., scale * unit)
 
-
+# %% ../nbs/59_recordings.ipynb #689cbac4
 def mean_and_scale(
     x: np.ndarray,  # (..., d_x); NaN is missing
 ) -> tuple[np.ndarray, np.ndarray]:  # (d_x,) each

@@ -115,7 +115,7 @@ def given_layers(
         raise ValueError(f'this model has {name} = {getattr(c, name)}, which no file holds: give the same {name} again')
     return own_layers(given, name, d, c.frame or (d_x,))
 
-
+# %% ../nbs/38_vae.ipynb #400fa165
 def encoder_of(
     c: ModelConfig,
     given: nn.Sequential | Callable | None = None,  # the user's own
