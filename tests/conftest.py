@@ -31,4 +31,4 @@ def built(tmp_path_factory):
 def pytest_collection_modifyitems(items):
     "Where several processes share the tests, one of them builds the site and looks at it"
     for item in items:
-        if 'built' in item.fixturenames: item.add_marker(pytest.mark.xdist_group('site'))
+        if item.path.stem in ('test_site', 'test_playground'): item.add_marker(pytest.mark.xdist_group('site'))
