@@ -23,7 +23,7 @@ def counted(
     "How many, and their names"
     more = [f'and {len(names) - SHOWN} more'] if len(names) > SHOWN else []
     listed = ', '.join([f'`{name}`'.replace('|', r'\|') for name in names[:SHOWN]] + more)  # | would end a cell
-    return f'{count} {noun}{"s" * (count != 1)}' + (f': {listed}' if listed else '')
+    return f'{count:,} {noun}{"s" * (count != 1)}' + (f': {listed}' if listed else '')
 
 # %% ../nbs/57_card.ipynb #9b2b2b3e
 def kept_bound(

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['WARNINGS', 'NOTHING', 'SHARED', 'HALF', 'EMPTY', 'FEWEST_ROWS', 'RISING', 'MATTERS', 'APART', 'SHOWN', 'BARS', 'LOOK',
            'SECTIONS', 'Facts', 'given_names', 'moved_frames', 'variances', 'there_and_back', 'changed_params',
-           'shared_noise', 'gather', 'warning', 'warnings_of', 'listed', 'counted', 'percent', 'stages_with_elbo',
-           'kept_row', 'Ends', 'ends_of', 'worthless_fit', 'cells_where', 'all_open', 'doubtful_edges', 'open_graph',
-           'edgeless', 'idle_latents', 'undriven_latents', 'mixed_latents', 'correlated_noise', 'with_names',
-           'unvaried_mechanisms', 'unexplained_sensors', 'constant_sensors', 'few_frames', 'rare_actions', 'Tail',
-           'tail_of', 'rises', 'unfinished_training', 'unlike_data', 'below_open', 'lucky_search', 'as_many_as_sensors',
-           'unheard_latents', 'image', 'table', 'paragraph', 'edges_in_words', 'summary', 'warning_list', 'edge_table',
-           'graph_section', 'plot_course', 'plot_distributions', 'plot_explained', 'latent_section', 'convergence',
-           'training_section', 'assumptions', 'assumption_section', 'as_text', 'made_section', 'page']
+           'shared_noise', 'gather', 'warning', 'warnings_of', 'listed', 'percent', 'stages_with_elbo', 'kept_row',
+           'Ends', 'ends_of', 'worthless_fit', 'cells_where', 'all_open', 'doubtful_edges', 'open_graph', 'edgeless',
+           'idle_latents', 'undriven_latents', 'mixed_latents', 'correlated_noise', 'with_names', 'unvaried_mechanisms',
+           'unexplained_sensors', 'constant_sensors', 'few_frames', 'rare_actions', 'Tail', 'tail_of', 'rises',
+           'unfinished_training', 'unlike_data', 'below_open', 'lucky_search', 'as_many_as_sensors', 'unheard_latents',
+           'image', 'table', 'paragraph', 'edges_in_words', 'summary', 'warning_list', 'edge_table', 'graph_section',
+           'plot_course', 'plot_distributions', 'plot_explained', 'latent_section', 'convergence', 'training_section',
+           'assumptions', 'assumption_section', 'as_text', 'made_section', 'page']
 
 # %% ../nbs/78_page.ipynb #8951db6b
 import base64
@@ -30,6 +30,7 @@ import torch
 from matplotlib.figure import Figure
 
 from . import __version__
+from .card import counted
 from .edges import PRIOR
 from .effects import some_of
 from .estimator import MechanismSparsityICA, Trial, as_recipe
@@ -188,11 +189,6 @@ def listed(
     names = list(names)
     if len(names) > most: names = [*names[:most - 1], f'{len(names) - most + 1} more']
     return last.join([between.join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def counted(n: int, noun: str) -> str:
-    "One thing, two things"
-    return f'{n:,} {noun}' + ('' if n == 1 else 's')
 
 
 def percent(share: float) -> str:
