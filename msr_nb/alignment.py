@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from scipy.optimize import linear_sum_assignment
 
+from .checks import check_fields
 from .edges import Cells, confidences, measure
 from .effects import Regression, effects, inputs, regress, some_of
 from .nets import log_density
@@ -30,6 +31,8 @@ class Alignment:
     odds: float = 4.  # log-odds of an edge at the start, and minus this of no edge: likely, but free to change
     least: float = .5  # confidence of an edge that is found: more likely than not
     least_first: float = .02  # the same at the first of two alignments: only what is clearly empty is closed
+
+    def __post_init__(self): check_fields(self, positive=['odds'], shares=('clearly', 'least', 'least_first'))
 
 # %% ../nbs/53_alignment.ipynb #fc45d9d8
 def map_of_past(
@@ -140,7 +143,7 @@ def start_masks(
 ):
     "Where every mask begins"
     for name, mask in model.prior.graphs().items():
-        start = odds * (2 * likely[name] - 1) if name in likely else torch.full(mask.shape, model.config.mask_init)
+        start = odds * (2 * likely[name] - 1) if name in likely else torch.full_like(mask.gamma, model.config.mask_init)
         mask.gamma.copy_(start)
         mask.unfreeze()
         if kept and name in kept: mask.freeze(kept[name])

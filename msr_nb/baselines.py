@@ -75,8 +75,7 @@ class Encoder(Scaled):
         "Refuse what makes no network, or no training"
         for name in ('n_latents', 'steps', 'width', 'batch_size'): check_size(getattr(self, name), name)
         check_size(self.depth, 'depth', at_least=0)
-        seed = check_size(self.seed, 'seed', at_least=0)
-        if seed >= 2**63: raise ValueError(f'seed must be less than 2**63, got {seed}')
+        check_size(self.seed, 'seed', at_least=0)
 
     def transform(self, x) -> np.ndarray:
         "Latents of x, shaped as x with d_z last"

@@ -7,9 +7,11 @@ __all__ = ['SHOWN', 'GRAPHS', 'CARD', 'LIMITS', 'counted', 'kept_bound', 'facts'
 
 # %% ../nbs/57_card.ipynb #12153052
 import json
-import math
 
 import numpy as np
+import pandas as pd
+
+from .training import kept_row, stages_with_elbo
 
 # %% ../nbs/57_card.ipynb #69d12447
 SHOWN = 12  # names in a row
@@ -27,12 +29,11 @@ def counted(
 
 # %% ../nbs/57_card.ipynb #9b2b2b3e
 def kept_bound(
-    history: dict[str, list],  # columns, with `stage` and perhaps `held_out`
+    history: dict[str, list],  # columns, as the description has them
 ) -> float | None:  # nats per sensor and frame
     "Evidence lower bound of held-out data, of the state that was kept"
-    rows = list(zip(history.get('stage', ()), history.get('held_out', ()), strict=False))
-    asked = [(stage, bound) for stage, bound in rows if bound is not None and not math.isnan(bound)]
-    return max((bound for stage, bound in asked if stage == asked[-1][0]), default=None)
+    bound = kept_row(stages_with_elbo(pd.DataFrame(history))[-1]).get('held_out')
+    return None if pd.isna(bound) else bound
 
 # %% ../nbs/57_card.ipynb #ca5a94a4
 GRAPHS = {'Gz': 'edges between latents', 'Ga': 'edges from actions'}

@@ -69,9 +69,7 @@ def parse_options(
         key, equals, value = pair.partition('=')
         if not equals or key not in SETTABLE:
             raise ValueError(f'--set must be KEY=VALUE with one of the keys {sorted(SETTABLE)}, got {pair!r}')
-        number = parse_value(value)
-        if isinstance(number, int) and abs(number) >= 2**63: raise ValueError(f'{key} must be less than 2**63')
-        parsed.setdefault(SETTABLE[key], {})[key] = number
+        parsed.setdefault(SETTABLE[key], {})[key] = parse_value(value)
     return parsed
 
 # %% ../nbs/79_cli.ipynb #55bcaf1d

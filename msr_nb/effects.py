@@ -6,11 +6,13 @@
 __all__ = ['Inputs', 'inputs', 'Regression', 'some_of', 'Fitted', 'regress', 'derivatives', 'differences', 'effects']
 
 # %% ../nbs/50_effects.ipynb #a8bfde89
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import torch
 
+from .checks import check_fields
 from .nets import mlp
 from .training import TrainConfig, at_most, minimise, seeded
 from .transition import stack_past
@@ -53,6 +55,12 @@ class Regression:
     alone: float = .5  # share of these units that begin with a single input
     passes: int = 30  # over the data there, at most: or the network learns them by heart
     examples: int = 4_000  # where effects and variances are measured: a mean over them is exact to 1 or 2 %
+
+    def __post_init__(self):
+        sizes = {f.name for f in fields(self) if f.type is int}
+        check_fields(self, sizes=sizes, shares=['alone'])
+        if len(self.frequencies) != 2 or not 0 < self.frequencies[0] <= self.frequencies[1] < math.inf:
+            raise ValueError(f'frequencies must be two positive numbers that do not fall, got {self.frequencies}')
 
     def network(self, d_in: int, d_out: int, rough: bool) -> torch.nn.Sequential:
         "The network, new"

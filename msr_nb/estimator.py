@@ -185,9 +185,7 @@ def check_sizes(
     d_x = x.frames.shape[1]
     d_z = first_guess(x) if e.n_latents is None else check_size(e.n_latents, 'n_latents')
     if d_z > d_x: raise ValueError(f'n_latents must be at most the {d_x} observed dimensions, got {d_z}')
-    seed = check_size(e.seed, 'seed', at_least=0)
-    if seed >= 2**63: raise ValueError(f'seed must be less than 2**63, got {seed}')
-    return d_z, seed
+    return d_z, check_size(e.seed, 'seed', at_least=0)
 
 # %% ../nbs/60_estimator.ipynb #de783df7
 class Plan(NamedTuple):

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['WARNINGS', 'NOTHING', 'SHARED', 'HALF', 'EMPTY', 'FEWEST_ROWS', 'RISING', 'MATTERS', 'APART', 'SHOWN', 'BARS', 'LOOK',
            'SECTIONS', 'Facts', 'given_names', 'moved_frames', 'variances', 'there_and_back', 'changed_params',
-           'shared_noise', 'gather', 'warning', 'warnings_of', 'listed', 'percent', 'stages_with_elbo', 'kept_row',
-           'Ends', 'ends_of', 'worthless_fit', 'cells_where', 'all_open', 'doubtful_edges', 'open_graph', 'edgeless',
-           'idle_latents', 'undriven_latents', 'mixed_latents', 'correlated_noise', 'with_names', 'unvaried_mechanisms',
-           'unexplained_sensors', 'constant_sensors', 'few_frames', 'rare_actions', 'Tail', 'tail_of', 'rises',
-           'unfinished_training', 'unlike_data', 'below_open', 'lucky_search', 'as_many_as_sensors', 'unheard_latents',
-           'image', 'table', 'paragraph', 'edges_in_words', 'summary', 'warning_list', 'edge_table', 'graph_section',
-           'plot_course', 'plot_distributions', 'plot_explained', 'latent_section', 'convergence', 'training_section',
-           'assumptions', 'assumption_section', 'as_text', 'made_section', 'page']
+           'shared_noise', 'gather', 'warning', 'warnings_of', 'listed', 'percent', 'Ends', 'ends_of', 'worthless_fit',
+           'cells_where', 'all_open', 'doubtful_edges', 'open_graph', 'edgeless', 'idle_latents', 'undriven_latents',
+           'mixed_latents', 'correlated_noise', 'with_names', 'unvaried_mechanisms', 'unexplained_sensors',
+           'constant_sensors', 'few_frames', 'rare_actions', 'Tail', 'tail_of', 'rises', 'unfinished_training',
+           'unlike_data', 'below_open', 'lucky_search', 'as_many_as_sensors', 'unheard_latents', 'image', 'table',
+           'paragraph', 'edges_in_words', 'summary', 'warning_list', 'edge_table', 'graph_section', 'plot_course',
+           'plot_distributions', 'plot_explained', 'latent_section', 'convergence', 'training_section', 'assumptions',
+           'assumption_section', 'as_text', 'made_section', 'page']
 
 # %% ../nbs/78_page.ipynb #8951db6b
 import base64
@@ -39,7 +39,7 @@ from .plots import BLUE, GREY, STYLE, SURE, VERMILION, Picture, panels, plot_his
 from .recipe import REVISION, Recipe, heard, recipe_fields
 from .recordings import standardise
 from .rollouts import mechanism_mean
-from .training import encode
+from .training import encode, kept_row, stages_with_elbo
 
 # %% ../nbs/78_page.ipynb #1ca6fe3f
 @dataclass(frozen=True)
@@ -196,18 +196,6 @@ def percent(share: float) -> str:
     return f'{100 * share:.2g} %' if share < .995 else '100 %'
 
 # %% ../nbs/78_page.ipynb #2d4b040e
-def stages_with_elbo(history: pd.DataFrame) -> list[pd.DataFrame]:
-    "Rows of each stage that logs an ELBO"
-    stages = (history.stage != history.stage.shift()).cumsum()
-    return [rows.dropna(subset='elbo') for _, rows in history.groupby(stages) if rows.elbo.notna().any()]
-
-
-def kept_row(rows: pd.DataFrame) -> pd.Series:
-    "The row of a stage whose state was kept: the best one for held-out data, or the last"
-    asked = 'held_out' in rows and rows.held_out.notna().any()
-    return rows.loc[rows.held_out.idxmax()] if asked else rows.iloc[-1]
-
-
 class Ends(NamedTuple):
     "How the first and the last stage that have an ELBO end, in nats per sensor and frame"
     stage: str  # the first one

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from .alignment import Alignment, align, fit_mechanisms, renew
-from .checks import check_kind, check_nonnegative, lookup
+from .checks import check_fields, check_kind, check_nonnegative, lookup
 from .edges import Cells, measure
 from .effects import differences, inputs, regress, some_of
 from msr_nb.files import (
@@ -53,9 +53,7 @@ class Stage:
     lr: float = 1.  # its largest step size, in that of the whole
 
     def __post_init__(self):
-        for field in fields(self): check_kind(getattr(self, field.name), field.name, field.type)
-        for name in ('share', 'speed', 'batch', 'lr'):
-            if not check_nonnegative(getattr(self, name), name): raise ValueError(f'{name} must be positive, got 0')
+        check_fields(self, positive=('share', 'speed', 'batch', 'lr'))
 
     def config(self, whole: TrainConfig) -> TrainConfig:
         "How to train in this stage"
@@ -101,8 +99,9 @@ class Recipe:
     straightening: Straightening = Straightening()
 
     def __post_init__(self):
+        check_fields(self, sizes=('counting', 'window', 'asked'), shares=('trial', 'active'))
         for name in ('actions', 'past'): check_shares(getattr(self, name), name)
-        for name in ('price_z', 'price_a'): check_nonnegative(getattr(self, name), name)
+        for name in ('price_z', 'price_a', 'ahead'): check_nonnegative(getattr(self, name), name)
         if not 0 < self.until <= 1: raise ValueError(f'until must be in (0, 1], got {self.until}')
         if not 0 <= self.held_out <= .5: raise ValueError(f'held_out must be in [0, .5], got {self.held_out}')
         if not self.networks: raise ValueError('networks must name an activation, got none')

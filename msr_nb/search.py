@@ -8,13 +8,13 @@ __all__ = ['Moments', 'moments', 'shares', 'dependence', 'spread', 'covariance',
 
 # %% ../nbs/26_search.ipynb #95ae3a29
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch.nn.functional import normalize
 
-from .checks import check_kind
+from .checks import check_fields
 
 # %% ../nbs/26_search.ipynb #ff69543d
 class Moments(NamedTuple):
@@ -104,10 +104,7 @@ def rotation(V: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
 # %% ../nbs/26_search.ipynb #85cb2b41
 def check_search(search):
     "Refuse numbers with which there is no search, or one from fine to coarse"
-    for field in fields(search): check_kind(getattr(search, field.name), field.name, field.type)
-    for name in ('starts', 'apart', 'trust', 'steps', 'lr'):
-        if not getattr(search, name) > 0: raise ValueError(f'{name} must be positive, got {getattr(search, name)}')
-    if not 0 <= search.moved < 1: raise ValueError(f'moved must be at least 0 and below 1, got {search.moved}')
+    check_fields(search, sizes=('starts', 'steps'), positive=('apart', 'trust', 'lr'), shares=['moved'])
     for name in ('coarse', 'strict'):
         epsilon = getattr(search, name)
         if len(epsilon) != 2 or not epsilon[0] >= epsilon[1] > 0:

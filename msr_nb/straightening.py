@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from .checks import check_fields, check_nonnegative
 from .nets import Gaussian, log_density
 from .sparsity import Sparsity
 from .training import TrainConfig, Trainer, at_most, encode, minimise
@@ -28,6 +29,10 @@ class Straightening:
     width: int = 96  # units of both hidden layers of the map
     passes: int = 10  # over the data, at most: or the masks fit the accidents of few examples
     variances: float = .01  # weight of the posterior's variances in teaching: the means matter more
+
+    def __post_init__(self):
+        check_fields(self, sizes=('width', 'passes'))
+        check_nonnegative(self.variances, 'variances')
 
 # %% ../nbs/55_straightening.ipynb #c13d96a9
 class SmoothMap(nn.Module):

@@ -9,13 +9,13 @@ __all__ = ['NOISES', 'MOST', 'INIT_POSTERIOR_LOG_VAR', 'check_frame', 'ModelConf
 # %% ../nbs/38_vae.ipynb #dfc41295
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from .checks import check_kind, check_size, lookup
+from .checks import check_fields, check_size, lookup
 from .frames import frame_decoder, frame_encoder, own_layers
 from .nets import ACTIVATIONS, LOG_2PI, Gaussian, kl, mlp, patch
 from .transition import Prior, Transition, check_transition
@@ -66,16 +66,14 @@ class ModelConfig:
     def __post_init__(self):
         for name in ('frame', 'channels'):  # JSON makes lists of them
             if isinstance(getattr(self, name), list): object.__setattr__(self, name, tuple(getattr(self, name)))
-        for field in fields(self): check_kind(getattr(self, field.name), field.name, field.type)
+        check_fields(self, sizes=('width', 'mechanism_width', 'mechanism_depth'), positive=('init_var', 'temperature'))
         if self.frame or self.channels: check_frame(self)
         check_transition(self.d_z, self.d_a, self.lags, self.variance)
         if self.d_x < self.d_z: raise ValueError(f'd_x must be at least d_z, got d_x={self.d_x} and d_z={self.d_z}')
-        for name in ('width', 'mechanism_width', 'mechanism_depth'): check_size(getattr(self, name), name)
         for name, most in MOST.items():
             if getattr(self, name) > most: raise ValueError(f'{name} must be at most {most:,}, got more')
         if not math.isfinite(self.mask_init): raise ValueError(f'mask_init must be finite, got {self.mask_init}')
         check_size(self.depth, 'depth', 0)
-        if not 0 < self.init_var < math.inf: raise ValueError(f'init_var must be positive, got {self.init_var}')
         for name, valid in (('activation', ACTIVATIONS), ('mechanism_activation', ACTIVATIONS), ('noise', NOISES)):
             lookup(valid, getattr(self, name), name)
 

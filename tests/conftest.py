@@ -26,9 +26,3 @@ def built(tmp_path_factory):
     done = subprocess.run([sys.executable, script, out], text=True, capture_output=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return out
-
-
-def pytest_collection_modifyitems(items):
-    "Where several processes share the tests, one of them builds the site and looks at it"
-    for item in items:
-        if item.path.stem in ('test_site', 'test_playground'): item.add_marker(pytest.mark.xdist_group('site'))

@@ -51,7 +51,7 @@ def marked(notebook):
     return pytest.param(notebook, id=notebook.stem, marks=[pytest.mark.trains] if trains(notebook) else [])
 
 
-@pytest.mark.parametrize('notebook', [marked(path) for path in sorted(NBS.glob('[!._]*.ipynb'))])
+@pytest.mark.parametrize('notebook', [marked(path) for path in sorted(NBS.glob('[!._]*.ipynb'), reverse=True)])
 def test_notebook(notebook, undone):
     with contextlib.redirect_stderr(io.StringIO()) as traceback:
         passed, _ = run_notebook(notebook, skip_flags=get_config().tst_flags.split())

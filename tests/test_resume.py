@@ -247,7 +247,8 @@ def test_killed_while_straightening(start, tmp_path):
 # ---- command line
 
 COMMAND = ('reproduce TimeDiag --n 2000 --steps 100 --latents 4 --set width=32 --set mechanism_width=16 '
-           '--set batch_size=64 --no-baseline --quiet --out').split()
+           '--set batch_size=64 --set counting=50 --set alignment.search.steps=50 --set alignment.search.starts=4 '
+           '--no-baseline --quiet --out').split()
 
 
 def command(out):
