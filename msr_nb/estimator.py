@@ -486,6 +486,13 @@ class MechanismSparsityICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         x, _ = self._fitted(x)
         return x.like(self._latents(x))
 
+    def posterior_std(self,
+        x,  # as in `fit`
+    ) -> np.ndarray | list[np.ndarray]:  # shaped as `transform(x)`
+        "Standard deviations of the posterior around these latents: what the sensors' noise leaves open, and no more"
+        x, _ = self._fitted(x)
+        return x.like(self._latents(x, std=True))
+
     def fit_transform(self, x, a=None) -> np.ndarray | list[np.ndarray]:
         "Fit, then the latents of the same x"
         return self.fit(x, a).transform(x)
@@ -641,8 +648,8 @@ class MechanismSparsityICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     def _windows(self, x, a, lags): return self._cut(x, a, windows(x, as_recipe(self.recipe).window, lags))
 
-    def _latents(self, x):
-        z = encode(self.model_, self._scaled(x, np.arange(len(x.frames))[:, None]))[:, 0].numpy()
+    def _latents(self, x, std=False):
+        z = encode(self.model_, self._scaled(x, np.arange(len(x.frames))[:, None]), std=std)[:, 0].numpy()
         if self.model_.config.missing: z[x.empty()] = np.nan
         return z
 

@@ -543,11 +543,12 @@ def encode(
     model: MechanismVAE,
     x: torch.Tensor | Frames,  # (n, T, d_x)
     batch_size: int = 8192,  # sequences at a time
+    std: bool = False,  # the posterior's standard deviations in place of its means
 ) -> torch.Tensor:  # (n, T, d_z) on the CPU
     "Posterior means of the latents"
     device = next(model.parameters()).device
-    parts = x.split(few_enough(x, batch_size))
-    return torch.cat([model.q_z_given_x(part.to(device)).mean.cpu() for part in parts])
+    def asked(q): return (.5 * q.log_var).exp().expand_as(q.mean) if std else q.mean
+    return torch.cat([asked(model.q_z_given_x(part.to(device))).cpu() for part in x.split(few_enough(x, batch_size))])
 
 # %% ../nbs/46_training.ipynb #22a541f8
 @torch.no_grad()
