@@ -96,7 +96,7 @@ z = ica.transform(x)  # latents of observations with the columns above, in the u
 
 # %% ../nbs/57_card.ipynb #2c062153
 LIMITS = (
-    'Observations of other sensors, in other units, or of a system that has changed: the fit cannot tell.',
+    'Observations of other sensors, in other units, or of a system that has changed: only a lower `score` tells.',
     'Reading a meaning into the number, the sign or the unit of a latent: order and scale are not identifiable.',
     'Taking an edge for a cause without a look at its confidence (`edge_confidences_`) and at the assumptions '
     '(`report`): where they fail, latents may stay mixed, and a graph between mixtures means little.',
