@@ -21,7 +21,7 @@ from nbdev.test import test_nb as run_notebook
 from threadpoolctl import threadpool_limits
 
 NBS = Path(__file__).resolve().parent.parent / 'nbs'
-TRAINS = re.compile(r'\.fit\(|Trainer\(|minimise\(|\.backward\(')
+TRAINS = re.compile(r'\.fit\(|\bFit\(|Trainer\(|minimise\(|\.backward\(')
 ANSI = re.compile(r'\x1b\[[0-9;]*m')
 
 
