@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .training import kept_row, stages_with_elbo
+from .vae import OWN
 
 # %% ../nbs/57_card.ipynb #69d12447
 SHOWN = 12  # names in a row
@@ -109,7 +110,7 @@ def model_card(
 ) -> str:  # Markdown
     "What a saved fit is, how to load it, and what not to use it for"
     table = '\n'.join(['| | |', '|---|---|', *(f'| {name} | {text} |' for name, text in facts(meta, graphs).items())])
-    own = [name for name in ('encoder', 'decoder') if meta['model_config'][name]]
+    own = [name for name in OWN if meta['model_config'][name]]
     params = {name: value for name, value in meta['params'].items() if value is not None and name != 'progress'}
     return CARD.format(latents=counted(meta['n_latents_'], 'latent'), sensors=counted(meta['n_features_in_'], 'sensor'),
                        table=table, own=''.join(f', {name}=...' for name in own),

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ARRAYS', 'NOTHING_KNOWN', 'FORMATS', 'read_arrays', 'as_trajectories', 'take', 'each_part', 'only', 'in_sequences',
-           'named', 'named_in', 'cells_of', 'arrays_of', 'from_anndata', 'columns_in', 'frames_of', 'from_xarray',
-           'OwnData', 'from_arrays', 'from_table', 'read_format', 'read_data', 'long_enough', 'blocks', 'whole_groups',
-           'split', 'checksum', 'own_config', 'save_latents', 'edges_of', 'save_graph']
+           'named', 'named_in', 'cells_of', 'named_arrays', 'arrays_of', 'from_anndata', 'columns_in', 'frames_of',
+           'from_xarray', 'OwnData', 'from_arrays', 'from_table', 'read_format', 'read_data', 'long_enough', 'blocks',
+           'whole_groups', 'split', 'checksum', 'own_config', 'save_latents', 'edges_of', 'save_graph']
 
 # %% ../nbs/71_own_data.ipynb #bc8fa393
 import json
@@ -151,10 +151,15 @@ def cells_of(
     return pd.concat([genes.drop(columns=same), about], axis=1).reset_index(drop=True), notes
 
 # %% ../nbs/71_own_data.ipynb #f4b9b9e4
-def arrays_of(table: Table) -> tuple:
-    "What the estimator is fitted on: x, and a or None; notes are warnings"
-    for note in table.notes: warnings.warn(note, stacklevel=3)
+def named_arrays(table: Table) -> tuple:
+    "What the estimator is fitted on: x, and a or None, with the names of the columns"
     return named(table.x, table.x_names), named(table.a, table.a_names)
+
+
+def arrays_of(table: Table) -> tuple:
+    "The same; notes are warnings"
+    for note in table.notes: warnings.warn(note, stacklevel=3)
+    return named_arrays(table)
 
 
 def from_anndata(
@@ -244,7 +249,7 @@ def from_arrays(arrays: dict[str, np.ndarray]) -> OwnData:
 def from_table(table: Table, name: str) -> OwnData:
     "What a table holds; the names stay with the columns"
     if table.a is None and not isinstance(table.x, list): raise ValueError(NOTHING_KNOWN.format(name))
-    x, a = named(table.x, table.x_names), named(table.a, table.a_names)
+    x, a = named_arrays(table)
     notes = table.notes + hints(table.x, table.a, table.x_names, table.a_names)
     return OwnData(Trajectories(x, None, a, None, None), table.rows, False, notes, table.groups)
 
