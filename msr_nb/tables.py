@@ -717,8 +717,8 @@ def standing_actions(seen: Seen) -> list[str]:
              if within.sum() * np.log(p) < np.log(ALPHA / seen.a.shape[1])]
     if not names: return []
     return [f'Some actions never change within a recording: {listed(names)}. An action is seen in the step from one '
-            'frame to the next, and the past of a frame knows already what always holds. If it says how recordings '
-            'differ, leave it out, and compare their latents afterwards.']
+            'frame to the next, and the past of a frame knows already what always holds. If it only says how '
+            'recordings differ, leave it out, and compare their latents afterwards; a cause of how they move may stay.']
 
 # %% ../nbs/69_tables.ipynb #545b42d3
 SINE = 2**-.5  # share of the last step among the last two, in a sine wave
