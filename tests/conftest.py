@@ -26,3 +26,16 @@ def built(tmp_path_factory):
     done = subprocess.run([sys.executable, script, out], text=True, capture_output=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return out
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    "With pytest -n: tests of a file share what they set up, so one process has them; notebooks go where there is room"
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition('::')[0]
+            if file == 'tests/test_playground.py': return 'tests/test_site.py'  # both look at the site
+            return nodeid if file == 'tests/test_notebooks.py' else file
+    return ByFile(config, log)

@@ -19,7 +19,6 @@ from msr_nb.metrics import compare_graphs, correlations, graph_scores, mcc, r_sc
 HERE = Path(__file__).resolve().parent
 SCRIPT = HERE.parent / 'nbs/playground.js'
 CLOSE = 1e-9
-pytestmark = pytest.mark.xdist_group('site')  # one process builds the site and looks at it
 
 
 # ---- what is asked of both

@@ -17,7 +17,6 @@ SCRIPT = ROOT / '.ci/site'
 loader = SourceFileLoader('ci_site', str(SCRIPT))
 site = module_from_spec(spec_from_loader('ci_site', loader))
 loader.exec_module(site)
-pytestmark = pytest.mark.xdist_group('site')  # one process builds the site and looks at it
 
 
 # ---- the checker
