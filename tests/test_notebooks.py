@@ -23,6 +23,8 @@ from threadpoolctl import threadpool_limits
 NBS = Path(__file__).resolve().parent.parent / 'nbs'
 TRAINS = re.compile(r'\.fit\(|\bFit\(|Trainer\(|minimise\(|\.backward\(')
 ANSI = re.compile(r'\x1b\[[0-9;]*m')
+LONGEST = '26_search 46_training 58_recipe 60_estimator 67_stability 79_cli 87_pixels 88_your_data'.split()
+NOTEBOOKS = sorted(NBS.glob('[!._]*.ipynb'), key=lambda path: (path.stem not in LONGEST, path))  # begin with these
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def marked(notebook):
     return pytest.param(notebook, id=notebook.stem, marks=[pytest.mark.trains] if trains(notebook) else [])
 
 
-@pytest.mark.parametrize('notebook', [marked(path) for path in sorted(NBS.glob('[!._]*.ipynb'), reverse=True)])
+@pytest.mark.parametrize('notebook', [marked(path) for path in NOTEBOOKS])
 def test_notebook(notebook, undone):
     with contextlib.redirect_stderr(io.StringIO()) as traceback:
         passed, _ = run_notebook(notebook, skip_flags=get_config().tst_flags.split())
