@@ -37,6 +37,7 @@ def undone(monkeypatch):
     plt.switch_backend('Agg')
     with (threadpool_limits(1), patch.dict(os.environ), plt.rc_context(), torch.random.fork_rng(devices=[]),
           warnings.catch_warnings()):
+        torch.manual_seed(torch.Generator().initial_seed())  # as in a new process, whichever notebooks came before
         yield
     plt.close('all')
     torch.set_num_threads(threads)
