@@ -27,7 +27,7 @@ def check_size(
     "`value` as an int, or a ValueError that says what was wanted"
     if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
         raise ValueError(f'{name} must be an integer of at least {at_least}, got {value!r}')
-    if value >= LARGEST: raise ValueError(f'{name} must be less than 2**63, got {value}')
+    if value >= LARGEST: raise ValueError(f'{name} must be less than 2**63, got more')
     return int(value)
 
 # %% ../nbs/02_checks.ipynb #afb03db4
@@ -61,11 +61,10 @@ def check_fields(
     "A ValueError if a field is of another type than its annotation, or out of range"
     given = {f.name: check_kind(getattr(part, f.name), f.name, f.type) for f in fields(part)}
     given = {name: value for name, value in given.items() if value is not None}
-    for name in set(sizes) & set(given): check_size(given[name], name)
-    for name in set(positive) & set(given):
-        if not 0 < given[name] < np.inf: raise ValueError(f'{name} must be positive, got {given[name]}')
-    for name in set(shares) & set(given):
-        if not 0 <= given[name] <= 1: raise ValueError(f'{name} must be from 0 to 1, got {given[name]}')
+    for name, value in given.items():
+        if name in sizes: check_size(value, name)
+        if name in positive and not 0 < value < np.inf: raise ValueError(f'{name} must be positive, got {value}')
+        if name in shares and not 0 <= value <= 1: raise ValueError(f'{name} must be from 0 to 1, got {value}')
 
 # %% ../nbs/02_checks.ipynb #f55ea240
 def lookup(

@@ -7,7 +7,7 @@ __all__ = ['Inputs', 'inputs', 'Regression', 'some_of', 'Fitted', 'regress', 'de
 
 # %% ../nbs/50_effects.ipynb #a8bfde89
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -57,8 +57,8 @@ class Regression:
     examples: int = 4_000  # where effects and variances are measured: a mean over them is exact to 1 or 2 %
 
     def __post_init__(self):
-        sizes = {f.name for f in fields(self) if f.type is int}
-        check_fields(self, sizes=sizes, shares=['alone'])
+        check_fields(self, sizes=('smooth_width', 'smooth_depth', 'rough_width', 'rough_depth', 'passes', 'examples'),
+                     shares=['alone'])
         if len(self.frequencies) != 2 or not 0 < self.frequencies[0] <= self.frequencies[1] < math.inf:
             raise ValueError(f'frequencies must be two positive numbers that do not fall, got {self.frequencies}')
 

@@ -104,7 +104,8 @@ def rotation(V: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
 # %% ../nbs/26_search.ipynb #85cb2b41
 def check_search(search):
     "Refuse numbers with which there is no search, or one from fine to coarse"
-    check_fields(search, sizes=('starts', 'steps'), positive=('apart', 'trust', 'lr'), shares=['moved'])
+    check_fields(search, sizes=('starts', 'steps'), positive=('apart', 'trust', 'lr'))
+    if not 0 <= search.moved < 1: raise ValueError(f'moved must be at least 0 and below 1, got {search.moved}')
     for name in ('coarse', 'strict'):
         epsilon = getattr(search, name)
         if len(epsilon) != 2 or not epsilon[0] >= epsilon[1] > 0:

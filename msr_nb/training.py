@@ -545,7 +545,7 @@ def encode(
     batch_size: int = 8192,  # sequences at a time
     std: bool = False,  # the posterior's standard deviations in place of its means
 ) -> torch.Tensor:  # (n, T, d_z) on the CPU
-    "Posterior means of the latents"
+    "Posterior means of the latents, or standard deviations"
     device = next(model.parameters()).device
     def asked(q): return (.5 * q.log_var).exp().expand_as(q.mean) if std else q.mean
     return torch.cat([asked(model.q_z_given_x(part.to(device))).cpu() for part in x.split(few_enough(x, batch_size))])
