@@ -226,7 +226,7 @@ def fit_over_time(folder):
     data = generate('TimeNonDiag', n=3_000, d_z=4, d_x=8).train
     MechanismSparsityICA(
         4, edges=10, steps=1_000, folder=folder / 'fit', progress=False,
-        model_options={'width': 32, 'depth': 1, 'mechanism_width': 8},
+        model_options={'width': 32, 'depth': 1, 'mechanism_width': 8, 'activation': 'silu'},
         train_options={'batch_size': 32, 'checkpoint_every': 20, 'log_every': 20}).fit(data.x, data.a).save(folder)
 
 
@@ -285,21 +285,22 @@ def test_the_same_command_again_after_a_kill(start, tmp_path):
     assert finish(start(command, out)) == 0 and result.stat().st_mtime_ns == written  # done is done
 
 
-@pytest.mark.parametrize('how', ['SIGTERM', 'SIGKILL'])
-def test_no_process_is_left_behind(tmp_path, how):
+def test_no_process_is_left_behind(tmp_path):
     "The fit without sparsity ends with the command, and the same command at once goes on"
-    both = [word for word in COMMAND if word != '--no-baseline']
-    with python(*both, tmp_path / 'out') as first:
-        deadline = time.monotonic() + PATIENCE
-        while not (tmp_path / 'out' / 'no_sparsity' / 'run.json').exists():
-            assert first.poll() is None and time.monotonic() < deadline
-            time.sleep(.005)
-        helpers = psutil.Process(first.pid).children(recursive=True)
-        first.send_signal(getattr(signal, how))
-        first.wait(PATIENCE)
-    assert helpers and not (tmp_path / 'out' / 'no_sparsity' / 'result.json').exists()
-    with python(*both, tmp_path / 'out') as second: assert second.wait(PATIENCE) == 0
-    assert not psutil.wait_procs(helpers, timeout=PATIENCE)[1]
+    both, theirs = [word for word in COMMAND if word != '--no-baseline'], tmp_path / 'out' / 'no_sparsity'
+    left = []
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        with python(*both, tmp_path / 'out') as killed:
+            process, deadline = psutil.Process(killed.pid), time.monotonic() + PATIENCE
+            while not (theirs / 'run.json').exists() or not (helpers := process.children(recursive=True)):
+                assert killed.poll() is None and time.monotonic() < deadline
+                time.sleep(.005)
+            killed.send_signal(how)
+            killed.wait(PATIENCE)
+        assert not (theirs / 'result.json').exists()
+        left += helpers
+    with python(*both, tmp_path / 'out') as last: assert last.wait(PATIENCE) == 0
+    assert not psutil.wait_procs(left, timeout=PATIENCE)[1]
     result = json.loads((tmp_path / 'out' / 'result.json').read_text(encoding='utf-8'))
     assert result['no_sparsity']['edges'] == 16 > result['edges']
 
