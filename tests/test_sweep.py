@@ -3,17 +3,19 @@ import json
 import multiprocessing
 import os
 import signal
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from importlib import import_module
 from multiprocessing import forkserver
+from pathlib import Path
 
 import pytest
 
 from msr_nb import runs
 from msr_nb.runs import run_hash
-from msr_nb.sweep import TABLE, expand, read_table, sweep
+from msr_nb.sweep import TABLE, expand, keep, open_table, read_table, sweep
 
 dask = pytest.importorskip('dask', reason="needs Dask: pip install 'msr_nb[sweep]'")
 distributed = pytest.importorskip('dask.distributed', reason="needs Dask: pip install 'msr_nb[sweep]'")
@@ -65,6 +67,22 @@ def check_complete(folder, before):
     assert sorted(p.stem for p in (folder / 'latents').iterdir()) == HASHES
     sweep(SPEC, folder, scheduler='tcp://127.0.0.1:1', progress=False)  # where nobody listens
     assert rows(folder) == after
+
+
+def test_a_table_is_whole_as_soon_as_it_is_there(tmp_path, monkeypatch):
+    "Who makes it and who reads it never set the mode of one file, or they lock each other out"
+    connect, opened = sqlite3.connect, []
+    def checked(path, **options):
+        if Path(path).name == TABLE:
+            with closing(connect(path)) as other:
+                assert other.execute('PRAGMA journal_mode').fetchone() == ('wal',)
+                opened.append(other.execute('SELECT count(*) FROM runs').fetchone()[0])
+        return connect(path, **options)
+    monkeypatch.setattr(sqlite3, 'connect', checked)
+    with open_table(tmp_path / 'out') as table:
+        keep(table, expand(SPEC)[0], {'status': 'done'})
+        assert len(read_table(tmp_path / 'out')) == 1  # while it is open
+    assert opened == [0, 1] and sorted(os.listdir(tmp_path / 'out')) == [TABLE]
 
 
 def test_a_killed_worker_loses_no_run(tmp_path):
