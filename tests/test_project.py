@@ -134,8 +134,8 @@ def test_links_lead_somewhere(path):
 
 
 @each_notebook
-def test_no_error_is_stored(path):
-    assert not [out for out in outputs(path) if out.output_type == 'error']
+def test_no_error_or_warning_is_stored(path):
+    assert not [out for out in outputs(path) if out.output_type == 'error' or out.get('name') == 'stderr']
 
 
 @each_notebook
