@@ -45,6 +45,11 @@ def fit(seed: int, steps: int) -> tuple[dict, list[dict]]:
     return row, cells
 
 
+def commit_now() -> str:
+    "Which code this is"
+    return subprocess.run(['git', 'describe', '--always', '--dirty'], capture_output=True, text=True).stdout.strip()
+
+
 def append(path: Path, rows: list[dict]):
     "To a table that may not exist yet"
     pd.DataFrame(rows).to_csv(path, mode='a', header=not path.exists(), index=False, float_format='%.5g')
@@ -58,7 +63,7 @@ def main():
     parser.add_argument('--out', type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    commit = subprocess.run(['git', 'describe', '--always', '--dirty'], capture_output=True, text=True).stdout.strip()
+    commit = commit_now()
     args.out.mkdir(parents=True, exist_ok=True)
     table, cells_table = args.out / 'systems.csv', args.out / 'cells.csv'
     done = set(pd.read_csv(table).seed) if table.exists() else set()
