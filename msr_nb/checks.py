@@ -9,7 +9,7 @@ __all__ = ['LARGEST', 'check_size', 'check_nonnegative', 'check_kind', 'check_fi
 # %% ../nbs/02_checks.ipynb #841d4390
 from dataclasses import fields
 from inspect import formatannotation
-from numbers import Integral
+from numbers import Integral, Real
 from types import UnionType
 from typing import get_args, get_origin
 
@@ -33,7 +33,8 @@ def check_size(
 # %% ../nbs/02_checks.ipynb #afb03db4
 def check_nonnegative(value: float, name: str) -> float:
     "`value`, or a ValueError if it is no finite number of at least 0"
-    if not 0 <= value < np.inf: raise ValueError(f'{name} must be a finite number of at least 0, got {value!r}')
+    if not (isinstance(value, Real) and 0 <= value < np.inf):
+        raise ValueError(f'{name} must be a finite number of at least 0, got {value!r}')
     return value
 
 # %% ../nbs/02_checks.ipynb #d1e272ec

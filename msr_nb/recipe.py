@@ -274,7 +274,8 @@ def open_stage(fit: Fit, config: TrainConfig, folder: Path | None) -> dict:
 
 @stage
 def joint_stage(fit: Fit, config: TrainConfig, folder: Path | None):
-    "Latents and graph together, as in the papers"
+    "Latents and graph together, as in the papers; a graph that is known stands from the start"
+    for g, G in (fit.sparsity.known or {}).items(): fit.model.prior.graphs()[g].freeze(torch.tensor(G))
     fit.train(fit.sparsity, config, folder)
 
 
@@ -319,7 +320,8 @@ def align_stage(fit: Fit, config: TrainConfig, folder: Path | None) -> dict:
     options = fit.recipe.alignment
     first = any(stage.name == 'align' for stage in fit.left)
     least = options.least_first if first else options.least
-    found = align(fit.model, *fit.data, fit.edges_now(), config, options, least, fit.show)
+    known = None if first else fit.sparsity.known  # before the last one, as if it were to be found
+    found = align(fit.model, *fit.data, fit.edges_now(), config, options, least, fit.show, known)
     fit.cells = found.cells
     fit.keep(found.rows)
     objectives = found.objectives

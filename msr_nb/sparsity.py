@@ -12,7 +12,8 @@ from numbers import Real
 import cooper
 import torch
 
-from .checks import check_kind, check_nonnegative, lookup
+from .checks import as_array, check_kind, check_nonnegative, lookup
+from .graphs import check_graphs
 from .nets import patch
 from .vae import MechanismVAE
 
@@ -40,16 +41,26 @@ class Sparsity:
     until: float = .5  # share of the training at which the pressure is at its full
     dual_lr: float = .1  # step of the multiplier's ascent
     dual_restarts: bool = True  # drop the multiplier to 0 as soon as the budget is met
+    known: dict | None = None  # graphs that are given, 0/1 by name: nothing presses on them
 
     def __post_init__(self):
         for name in ('edges', 'price'): object.__setattr__(self, name, check_by_graph(getattr(self, name), name))
         if self.edges and self.price:
             raise ValueError(f'give edges or price, not both: got edges={self.edges} and price={self.price}')
+        if self.known: object.__setattr__(self, 'known', self.check_known())
         for name in ('warmup', 'until', 'dual_lr'): check_kind(getattr(self, name), name, float)
         check_kind(self.dual_restarts, 'dual_restarts', bool)
         if not 0 <= self.warmup < self.until <= 1:
             raise ValueError(f'0 <= warmup < until <= 1 must hold, got warmup={self.warmup} and until={self.until}')
         if not 0 < self.dual_lr < float('inf'): raise ValueError(f'dual_lr must be positive, got {self.dual_lr}')
+
+    def check_known(self) -> dict[str, list]:
+        "The graphs that are given, as JSON could hold them"
+        for g in self.known:
+            lookup(GRAPHS, g, 'a key of known')
+            if g in self.edges | self.price: raise ValueError(f'{g} is known, so it can have no budget and no price')
+        check_graphs(**self.known)
+        return {g: as_array(G).astype(int).tolist() for g, G in self.known.items()}
 
 # %% ../nbs/40_sparsity.ipynb #86c67c94
 @patch
