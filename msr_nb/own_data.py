@@ -392,15 +392,17 @@ def save_latents(
 # %% ../nbs/71_own_data.ipynb #7ca5f065
 def edges_of(
     estimator: MechanismSparsityICA,  # fitted
-) -> list[dict]:  # graph, child, parent, strength, confidence
-    "All edges, the strongest first"
+) -> list[dict]:  # graph, child, parent, strength, share, confidence
+    "All edges, those with the largest shares first"
     found, names = [], {'Ga': list(getattr(estimator, 'action_names_', []))}
     for graph, strengths in estimator.edge_strengths_.items():
-        G, sure = getattr(estimator, f'{graph}_'), estimator.edge_confidences_[graph]
+        G, measured = getattr(estimator, f'{graph}_'), {
+            'strength': strengths, 'share': estimator.edge_shares_[graph],
+            'confidence': estimator.edge_confidences_[graph]}
         found += [{'graph': graph, 'child': int(i), 'parent': names[graph][j] if names.get(graph) else int(j),
-                   'strength': round(float(strengths[i, j]), 4), 'confidence': round(float(sure[i, j]), 4)}
+                   **{name: round(float(values[i, j]), 4) for name, values in measured.items()}}
                   for i, j in zip(*G.nonzero(), strict=True)]
-    return sorted(found, key=lambda edge: -abs(edge['strength']))
+    return sorted(found, key=lambda edge: -edge['share'])
 
 
 def save_graph(path: Path, estimator: MechanismSparsityICA):
