@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SHAPES', 'QUANTILES', 'PARENTS', 'KINDS', 'KEPT', 'Edge', 'draw_edge', 'draw_graphs', 'System', 'edge_share',
-           'draw_system']
+           'moving_graphs', 'draw_system']
 
 # %% ../nbs/18_systems.ipynb #813256b9
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from .checks import check_size, lookup
 from .datasets import Trajectories
-from .graphs import satisfies_criterion
+from .graphs import check_graph, check_graphs, satisfies_criterion
 from .mixing import Mixing, draw_mixing
 
 # %% ../nbs/18_systems.ipynb #81a9b20f
@@ -147,17 +147,32 @@ def edge_share(
     total = sum(edge.strength ** 2 for (_, child, _), edge in system.edges.items() if child == key[1])
     return system.edges[key].strength ** 2 / total * system.of_edges
 
+# %% ../nbs/18_systems.ipynb #6c2d9e11
+def moving_graphs(
+    graphs: dict,  # 'Gz' (d_z, d_z), 'Ga' (d_z, d_a), or both, of zeros and ones
+) -> dict[str, np.ndarray]:
+    "Graphs that a system can have"
+    for name in graphs: lookup(PARENTS, name, 'a key of graphs')
+    check_graphs(**graphs)
+    found = {name: check_graph(G, name, self_loops=name == 'Gz') for name, G in graphs.items()}
+    still = np.flatnonzero(sum(G.sum(1) for G in found.values()) == 0)
+    if len(still): raise ValueError(f'graphs must have an edge to each latent, got none to {still.tolist()}')
+    return found
+
 # %% ../nbs/18_systems.ipynb #6eea1573
 def draw_system(
     seed: int,
     kind: str | None = None,  # one of `KINDS`; None: by turns
     d_z: int | None = None,  # latents; None: 6 to 12
     frames: int | None = None,  # of a sequence; None: 1 for actions, else 2 or 6
+    graphs: dict | None = None,  # 0/1 by name, in place of kind and d_z; None: drawn, so that the criterion is met
 ) -> System:
-    "A system that meets the criterion"
+    "A system with graphs that meet the criterion, or with graphs of one's own"
     rng = np.random.default_rng([0, check_size(seed, 'seed', at_least=0)])
     kind = KINDS[seed % len(KINDS)] if kind is None else lookup(KINDS, kind, 'kind')
-    graphs = None
+    if graphs is not None:
+        graphs = moving_graphs(graphs)
+        kind, size = 'past' if 'Gz' in graphs else 'actions', len(next(iter(graphs.values())))
     while graphs is None:
         size = int(rng.integers(6, 13)) if d_z is None else check_size(d_z, 'd_z')
         graphs = draw_graphs(rng, size, 0 if kind == 'past' else int(rng.integers(4, 15)), kind != 'actions')

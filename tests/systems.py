@@ -52,6 +52,7 @@ def commit_now() -> str:
 
 def append(path: Path, rows: list[dict]):
     "To a table that may not exist yet"
+    if not rows: return  # no header without a name in it
     pd.DataFrame(rows).to_csv(path, mode='a', header=not path.exists(), index=False, float_format='%.5g')
 
 

@@ -15,7 +15,7 @@ from msr_nb.published import read_runs
 from msr_nb.recipe import Recipe
 
 RESULTS = Path(__file__).resolve().parent.parent / 'nbs/results'
-FILES = {'runs.csv', 'mixing.csv', 'systems.csv', 'cells.csv', 'foreign.csv', 'balls.csv', 'trials.csv'}
+FILES = {'runs.csv', 'measured.csv', 'mixing.csv', 'systems.csv', 'cells.csv', 'foreign.csv', 'balls.csv', 'trials.csv'}
 LARGEST = 1_500_000  # bytes
 COLUMNS = '''purpose dataset protocol seed data_seed n latents method settings revision commit device threads command
 seconds total_seconds peak_megabytes steps mcc r r_con shd false_negatives false_positives precision recall f1 edges
