@@ -190,10 +190,10 @@ def align(
     alignment: Alignment = Alignment(),
     least: float = Alignment().least,  # confidence of an edge that is found
     show: bool = False,  # show a progress bar
-    known: dict[str, list] | None = None,  # graphs that are given, 0/1 by name; the latents get their order
+    known: dict[str, list] | None = None,  # of those to be found, graphs that are given; the latents get their order
 ) -> Found:
     "Turn the latents and choose the edges, in place; the mechanisms are those of the old latents still"
-    device = next(model.parameters()).device
+    device, known = next(model.parameters()).device, known or {}
     z, examples = encode(model, x).to(device), few_enough(x, alignment.regression.examples)
     some = x[some_of(len(x), examples, config.seed)].to(device)
     noise = model.q_z_given_x(some[:, 0]).log_var.exp().mean(0)
@@ -206,9 +206,8 @@ def align(
     fold(model, found.W @ whiten, some)
     shares = {g: found.cells[g].share for g in edges}
     likely = {g: strongest(shares[g], count) for g, count in edges.items() if count is not None}
-    kept = {g: (confidences(shares[g], g == 'Gz') >= least).long()
+    kept = {g: torch.tensor(known[g]) if g in known else (confidences(shares[g], g == 'Gz') >= least).long()
             for g, count in edges.items() if count is None}
-    kept |= {g: torch.tensor(G) for g, G in (known or {}).items()}
     start_masks(model, likely, alignment.odds, kept)
     return found
 

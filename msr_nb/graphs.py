@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['check_self_loops', 'check_graph', 'diagonal', 'double_diagonal', 'lower_triangular', 'count_pairs', 'blocks', 'pairs',
            'halves', 'action_pairs', 'action_pairs_shared', 'time_pairs_coupled', 'edge_probabilities', 'random_graph',
-           'rows_included', 'check_graphs', 'consistency_pattern', 'satisfies_criterion']
+           'rows_included', 'check_graphs', 'graphs_by_name', 'consistency_pattern', 'satisfies_criterion']
 
 # %% ../nbs/05_graphs.ipynb #f1e9fe25
 import numpy as np
@@ -145,6 +145,14 @@ def check_graphs(
         Gz = check_graph(Gz, 'Gz', shape=(d_z, d_z))
         parts += [Gz, Gz.T]
     return parts if Ga is None else [*parts, check_graph(Ga, 'Ga', shape=(d_z, None))]
+
+# %% ../nbs/05_graphs.ipynb #05fe0001
+def graphs_by_name(
+    **graphs,  # Gz (d_z, d_z), Ga (d_z, d_a); None is left out
+) -> dict[str, np.ndarray]:  # int
+    "The same as integer arrays, if they fit together"
+    check_graphs(**graphs)
+    return {name: as_array(G).astype(int) for name, G in graphs.items() if G is not None}
 
 # %% ../nbs/05_graphs.ipynb #effe9dfe
 def consistency_pattern(

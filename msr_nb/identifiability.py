@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .checks import as_array, check_numbers, check_size
+from .checks import check_numbers, check_size
 from .datasets import KINDS, choose_graph, draw_instance, find_spec
-from .graphs import check_graphs
+from .graphs import graphs_by_name
 from .plots import GREY, Picture, panels, show_matrix
 
 # %% ../nbs/22_identifiability.ipynb #a38d9052
@@ -181,8 +181,7 @@ def known_model(
     "The model that `report` is about"
     if isinstance(data, dict):
         if unknown := data.keys() - {'Gz', 'Ga'}: raise ValueError(f'data must hold Gz, Ga or both, got {unknown}')
-        check_graphs(**data)
-        graphs = {name: as_array(G).astype(int) for name, G in data.items() if G is not None}
+        graphs = graphs_by_name(**data)
         return KnownModel(graphs, mean and checked_mean(mean, len(next(iter(graphs.values())))))
     if mean is not None: raise ValueError('mean must go with a dict of graphs: a data set has its own mechanisms')
     spec = find_spec(data)

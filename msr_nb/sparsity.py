@@ -12,8 +12,8 @@ from numbers import Real
 import cooper
 import torch
 
-from .checks import as_array, check_kind, check_nonnegative, lookup
-from .graphs import check_graphs
+from .checks import check_kind, check_nonnegative, lookup
+from .graphs import graphs_by_name
 from .nets import patch
 from .vae import MechanismVAE
 
@@ -59,8 +59,7 @@ class Sparsity:
         for g in self.known:
             lookup(GRAPHS, g, 'a key of known')
             if g in self.edges | self.price: raise ValueError(f'{g} is known, so it can have no budget and no price')
-        check_graphs(**self.known)
-        return {g: as_array(G).astype(int).tolist() for g, G in self.known.items()}
+        return {g: G.tolist() for g, G in graphs_by_name(**self.known).items()}
 
 # %% ../nbs/40_sparsity.ipynb #86c67c94
 @patch

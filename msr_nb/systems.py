@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from .checks import check_size, lookup
 from .datasets import Trajectories
-from .graphs import check_graph, check_graphs, satisfies_criterion
+from .graphs import check_self_loops, graphs_by_name, satisfies_criterion
 from .mixing import Mixing, draw_mixing
 
 # %% ../nbs/18_systems.ipynb #81a9b20f
@@ -153,8 +153,8 @@ def moving_graphs(
 ) -> dict[str, np.ndarray]:
     "Graphs that a system can have"
     for name in graphs: lookup(PARENTS, name, 'a key of graphs')
-    check_graphs(**graphs)
-    found = {name: check_graph(G, name, self_loops=name == 'Gz') for name, G in graphs.items()}
+    found = graphs_by_name(**graphs)
+    if 'Gz' in found: check_self_loops(found['Gz'], 'Gz')
     still = np.flatnonzero(sum(G.sum(1) for G in found.values()) == 0)
     if len(still): raise ValueError(f'graphs must have an edge to each latent, got none to {still.tolist()}')
     return found

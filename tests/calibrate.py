@@ -1,19 +1,16 @@
 """Ask whether confidences can be believed where examples are few: on random systems whose latents are known but for a
 rotation and some noise, so that a system takes seconds and hundreds can be asked
 
-    python tests/calibrate.py --seeds 100 340 --out nbs/results
+    python tests/calibrate.py --seeds 100 316 --out nbs/results
 
 appends to measured.csv there, a row a system and bin of confidence; seeds that the table has already are left out.
 Processes that run at once need folders of their own.
 """
-import argparse
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import special_ortho_group
-from systems import append, commit_now
+from systems import append, commit_now, parser_of
 
 from msr_nb.alignment import find_map
 from msr_nb.edges import confidences
@@ -56,11 +53,7 @@ def measure(seed: int) -> list[dict]:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--seeds', type=int, nargs=2, required=True, metavar=('FIRST', 'END'))
-    parser.add_argument('--every', type=int, default=1, help='only each so many-th of them, for several at once')
-    parser.add_argument('--out', type=Path, required=True)
-    args = parser.parse_args()
+    args = parser_of(__doc__).parse_args()
     torch.set_num_threads(1)
     path = args.out / 'measured.csv'
     done = set(pd.read_csv(path).seed) if path.exists() else set()

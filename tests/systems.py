@@ -56,12 +56,18 @@ def append(path: Path, rows: list[dict]):
     pd.DataFrame(rows).to_csv(path, mode='a', header=not path.exists(), index=False, float_format='%.5g')
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(description: str) -> argparse.ArgumentParser:
+    "Which systems, and where to"
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--seeds', type=int, nargs=2, required=True, metavar=('FIRST', 'END'))
     parser.add_argument('--every', type=int, default=1, help='only each so many-th of them, for several at once')
-    parser.add_argument('--steps', type=int, default=10_000)
     parser.add_argument('--out', type=Path, required=True)
+    return parser
+
+
+def main():
+    parser = parser_of(__doc__)
+    parser.add_argument('--steps', type=int, default=10_000)
     args = parser.parse_args()
     torch.set_num_threads(1)
     commit = commit_now()
